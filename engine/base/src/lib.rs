@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod drops;
+pub mod extension_ids;
 pub mod limits;
 pub mod row;
 pub mod rtp;
@@ -11,6 +12,7 @@ pub mod time;
 pub mod ufrag;
 
 pub use drops::Drop;
+pub use extension_ids::ExtensionIds;
 pub use limits::Limits;
 pub use row::{DataRef, EgressRef, IngressRef, TransportRef};
 pub use rtp::{Codec, ExtendedSequence, Kind, RtpTimestamp, SequenceNumber, Ssrc};

@@ -4,8 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Synchronisation source (RFC 3550 §3). 0 stands for "not known yet" in rows.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct Ssrc(pub u32);
 
 impl Ssrc {
@@ -18,8 +19,7 @@ impl Ssrc {
 
 /// 16-bit RTP sequence number: wraps, so it is compared by distance.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SequenceNumber(pub u16);
 
 impl SequenceNumber {
@@ -40,8 +40,9 @@ impl SequenceNumber {
 /// A sequence number with its roll-over count; never wraps in practice. Streams start at cycle 1, so that a packet a little
 /// older than the first one still has a positive number.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct ExtendedSequence(pub u64);
 
 impl ExtendedSequence {
@@ -62,8 +63,7 @@ impl ExtendedSequence {
 
 /// 32-bit media clock: wraps.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct RtpTimestamp(pub u32);
 
 impl RtpTimestamp {

@@ -4,8 +4,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// CLOCK_MONOTONIC in nanoseconds. Always passed in, never read by protocol code.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct TimeNs(pub u64);
 
 impl TimeNs {
@@ -32,8 +33,7 @@ impl TimeNs {
 
 /// Wall clock minus monotonic clock in nanoseconds, taken once by the holder, so that NTP time never jumps in a session.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct WallOffset(pub i64);
 
 impl WallOffset {
@@ -49,8 +49,7 @@ impl WallOffset {
 
 /// 64-bit NTP time: seconds since 1900 in the upper half, the binary fraction of a second in the lower (RFC 3550 §4).
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct NtpTime(pub u64);
 
 const SECONDS_1900_TO_1970: u64 = 2_208_988_800;

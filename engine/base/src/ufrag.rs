@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn every_field_comes_back() {
-        let ufrag = LocalUfrag { index: 70_000, generation: 0xff_ffff, credential: 63, node: 0x3_ffff, random: 0xabcdef };
+        let ufrag =
+            LocalUfrag { index: 70_000, generation: 0xff_ffff, credential: 63, node: 0x3_ffff, random: 0xabcdef };
         assert_eq!(LocalUfrag::decode(&ufrag.encode()), Some(ufrag));
     }
 
