@@ -1,0 +1,159 @@
+//! The two directions of a transport: immutable session keys, used for every SSRC and by any thread. Indexes and windows
+//! belong to the caller.
+
+use crate::header::{RTCP_CLEAR, rtp_header_len, rtp_sequence};
+use crate::kdf::{SessionKeys, Stream};
+use crate::suite::Suite;
+use crate::{MasterKey, Profile, RTCP_INDEX_MAX, RTP_INDEX_MAX, SrtpError};
+
+struct Keys {
+    profile: Profile,
+    rtp: Suite,
+    rtcp: Suite,
+}
+
+impl Keys {
+    fn derive(master: &MasterKey) -> Result<Self, SrtpError> {
+        let profile = master.profile;
+        Ok(Self {
+            profile,
+            rtp: Suite::new(profile, &SessionKeys::derive(master, Stream::Rtp)?)?,
+            rtcp: Suite::new(profile, &SessionKeys::derive(master, Stream::Rtcp)?)?,
+        })
+    }
+}
+
+/// Seals what we send. **An index must be sealed once per SSRC**: a second, different packet under one index gives away
+/// the GCM key. Resend the sealed bytes, or seal on another SSRC (RTX).
+pub struct SendContext(Keys);
+
+impl SendContext {
+    /// **Errors** `Malformed` only if the crypto library refuses the key, which it does not for valid profiles.
+    /// **Cost** six key derivations, a few µs; GCM keys allocate here and nowhere later.
+    pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
+        Keys::derive(master).map(Self)
+    }
+
+    pub fn profile(&self) -> Profile {
+        self.0.profile
+    }
+
+    /// Seals an RTP packet in place.
+    ///
+    /// **Input** `buffer[..len]` is the packet, followed by room for [`Profile::tag_len`]; `index` is ROC · 2^16 + the
+    /// packet's sequence number.
+    /// **Output** the sealed length.
+    /// **Errors** `Malformed` for a bad header or an index of another sequence number; `Capacity` without room or beyond
+    /// [`RTP_INDEX_MAX`].
+    /// **Cost** no allocation, one pass for GCM, two for AES-CM.
+    pub fn protect_rtp(&self, buffer: &mut [u8], len: usize, index: u64) -> Result<usize, SrtpError> {
+        let header_len = rtp_header_len(buffer.get(..len).ok_or(SrtpError::Capacity)?)?;
+        let packet = self.rtp_room(buffer, len, index)?;
+        self.0.rtp.seal_rtp(packet, header_len, index)?;
+        Ok(packet.len())
+    }
+
+    /// Seals an RTP packet whose payload, or its unchanged tail, is read from elsewhere: one cached packet goes to many
+    /// receivers without a copy of its own.
+    ///
+    /// **Input** `out[..header_len]` is the header; `prefix_len` bytes after it are rewritten payload that stands in place
+    /// already (the OSN of RTX, a VP8 descriptor; 0 if none); `payload` is the rest. `index` as in [`Self::protect_rtp`].
+    /// **Output** the sealed length: header + prefix + payload + tag.
+    /// **Errors** as [`Self::protect_rtp`]; also `Malformed` if `header_len` is not the header's length.
+    /// **Cost** no allocation. AES-CM, and GCM with a prefix, copy the payload first; GCM without one encrypts across.
+    pub fn seal_scatter(
+        &self,
+        out: &mut [u8],
+        header_len: usize,
+        prefix_len: usize,
+        payload: &[u8],
+        index: u64,
+    ) -> Result<usize, SrtpError> {
+        if rtp_header_len(out.get(..header_len).ok_or(SrtpError::Capacity)?)? != header_len {
+            return Err(SrtpError::Malformed);
+        }
+        let start = header_len.checked_add(prefix_len).ok_or(SrtpError::Capacity)?;
+        let end = start.checked_add(payload.len()).ok_or(SrtpError::Capacity)?;
+        let packet = self.rtp_room(out, end, index)?;
+        if prefix_len == 0 {
+            self.0.rtp.seal_rtp_from(packet, header_len, payload, index)?;
+        } else {
+            packet[start..end].copy_from_slice(payload);
+            self.0.rtp.seal_rtp(packet, header_len, index)?;
+        }
+        Ok(packet.len())
+    }
+
+    /// Seals a compound RTCP packet in place.
+    ///
+    /// **Input** `buffer[..len]` is the packet, followed by room for [`Profile::rtcp_overhead`]; `index` counts every
+    /// RTCP packet of this direction of the transport.
+    /// **Output** the sealed length.
+    /// **Errors** `Malformed` for a packet under 8 B or not of version 2; `Capacity` without room or beyond
+    /// [`RTCP_INDEX_MAX`].
+    pub fn protect_rtcp(&self, buffer: &mut [u8], len: usize, index: u32) -> Result<usize, SrtpError> {
+        if len < RTCP_CLEAR {
+            return Err(SrtpError::Malformed);
+        }
+        if index > RTCP_INDEX_MAX {
+            return Err(SrtpError::Capacity);
+        }
+        let end = len.checked_add(self.0.profile.rtcp_overhead()).ok_or(SrtpError::Capacity)?;
+        self.0.rtcp.seal_rtcp(buffer.get_mut(..end).ok_or(SrtpError::Capacity)?, index)?;
+        Ok(end)
+    }
+
+    /// The bytes of a packet of plain length `len` with its tag, after the checks that every RTP packet must pass.
+    fn rtp_room<'a>(&self, buffer: &'a mut [u8], len: usize, index: u64) -> Result<&'a mut [u8], SrtpError> {
+        if index > RTP_INDEX_MAX {
+            return Err(SrtpError::Capacity);
+        }
+        if rtp_sequence(buffer)? != index as u16 {
+            return Err(SrtpError::Malformed);
+        }
+        let end = len.checked_add(self.0.profile.tag_len()).ok_or(SrtpError::Capacity)?;
+        buffer.get_mut(..end).ok_or(SrtpError::Capacity)
+    }
+}
+
+/// Opens what we receive. It refuses no repeated index: see [`crate::Replay`].
+pub struct ReceiveContext(Keys);
+
+impl ReceiveContext {
+    /// **Errors** and **Cost** as [`SendContext::new`].
+    pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
+        Keys::derive(master).map(Self)
+    }
+
+    pub fn profile(&self) -> Profile {
+        self.0.profile
+    }
+
+    /// Authenticates an SRTP packet, then decrypts it in place.
+    ///
+    /// **Input** the whole datagram and the index from [`crate::RtpWindow::estimate`].
+    /// **Output** the plain length: header and payload.
+    /// **Errors** `Malformed`, `Auth`; after either, the bytes of the packet are spoilt.
+    /// **Cost** no allocation, one pass for GCM, two for AES-CM; a failed tag costs AES-CM one pass.
+    pub fn unprotect_rtp(&self, packet: &mut [u8], index: u64) -> Result<usize, SrtpError> {
+        let header_len = rtp_header_len(packet)?;
+        if index > RTP_INDEX_MAX || rtp_sequence(packet)? != index as u16 {
+            return Err(SrtpError::Malformed);
+        }
+        self.0.rtp.open_rtp(packet, header_len, index)
+    }
+
+    /// Authenticates an SRTCP packet, then decrypts it in place.
+    ///
+    /// **Output** the plain length and the packet's index. Accept the index into [`crate::RtcpWindow`] only now, and drop
+    /// the packet if the window calls it anything but fresh.
+    /// **Errors** `Malformed` (also if not encrypted), `Auth`; after either, the bytes of the packet are spoilt.
+    pub fn unprotect_rtcp(&self, packet: &mut [u8]) -> Result<(usize, u32), SrtpError> {
+        self.0.rtcp.open_rtcp(packet)
+    }
+
+    /// The index that an SRTCP packet claims, so that a replay can be dropped before its authentication is paid for.
+    pub fn rtcp_index(&self, packet: &[u8]) -> Option<u32> {
+        self.0.rtcp.rtcp_index(packet)
+    }
+}
