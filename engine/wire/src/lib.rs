@@ -1,1 +1,19 @@
+//! The bytes of the media port: views that cannot panic after one check, and writers into `&mut [u8]`. It holds no state,
+//! allocates nothing and does no cryptography.
+#![no_std]
+#![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
+mod cursor;
+
+pub mod classify;
+pub mod error;
+pub mod extension;
+pub mod rtp;
+
+pub use classify::{Class, classify};
+pub use error::WireError;
+pub use extension::{ExtensionBlock, ExtensionWriter};
+pub use rtp::{RtpHeader, RtpPacket};
