@@ -27,7 +27,7 @@ async function credentials(room, identity) {
   if (token) return { token, url: query.get("url") ?? defaultUrl() };
   const answer = await fetch(`/demo/token?${new URLSearchParams({ room, identity })}`);
   if (!answer.ok) {
-    throw new Error(`This node gives no tokens here (${answer.status} ${answer.statusText}). Add ?token=… to the address.`);
+    throw new Error(`This node gives no tokens here (${answer.status} ${answer.statusText}). Add the parameter token=… to the address.`);
   }
   const { token: fresh, url } = await answer.json();
   return { token: fresh, url: url ?? defaultUrl() };
