@@ -1,0 +1,100 @@
+//! Counters: one atomic word each, beside the rows, written by one worker and read by anyone.
+
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$field])* $variant,)* }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            pub const COUNT: usize = Self::ALL.len();
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Per transport.
+    TransportCounter {
+        ReceivedPackets = "received_packets",
+        ReceivedBytes = "received_bytes",
+        SentPackets = "sent_packets",
+        SentBytes = "sent_bytes",
+        Checks = "checks",
+        /// RTCP packets that could not be read or were of no use.
+        Reserved = "reserved",
+    }
+}
+
+counters! {
+    /// Per ingress layer.
+    IngressCounter {
+        Packets = "packets",
+        Bytes = "bytes",
+        Frames = "frames",
+        KeyFrames = "key_frames",
+        Lost = "lost",
+        Duplicates = "duplicates",
+        Recovered = "recovered",
+        NacksSent = "nacks_sent",
+        PlisSent = "plis_sent",
+        /// Audio packets with a level at all.
+        LevelPackets = "level_packets",
+        /// Audio packets at least as loud as the threshold (35 −dBov).
+        ActivePackets = "active_packets",
+        /// Sum of the −dBov levels of active packets.
+        ActiveLevelSum = "active_level_sum",
+    }
+}
+
+counters! {
+    /// Per egress.
+    EgressCounter {
+        Packets = "packets",
+        Bytes = "bytes",
+        Frames = "frames",
+        Retransmitted = "retransmitted",
+        NacksReceived = "nacks_received",
+        PlisReceived = "plis_received",
+        Switches = "switches",
+        Reserved = "reserved",
+    }
+}
+
+counters! {
+    /// Per worker.
+    WorkerCounter {
+        Turns = "turns",
+        Received = "received",
+        ReceivedBytes = "received_bytes",
+        Sent = "sent",
+        SentBytes = "sent_bytes",
+        Sends = "sends",
+        Punted = "punted",
+        FanOutRecords = "fan_out_records",
+        BusyNs = "busy_ns",
+        TurnNsMax = "turn_ns_max",
+        RowsTaken = "rows_taken",
+        NoBuffers = "no_buffers",
+        Allocations = "allocations",
+    }
+}
+
+counters! {
+    /// Of the courier.
+    CourierCounter {
+        Handshakes = "handshakes",
+        HandshakesDone = "handshakes_done",
+        HandshakesFailed = "handshakes_failed",
+        FingerprintMismatch = "fingerprint_mismatch",
+        DataReceived = "data_received",
+        DataSent = "data_sent",
+        DataReplayed = "data_replayed",
+        ChannelsOpened = "channels_opened",
+    }
+}
