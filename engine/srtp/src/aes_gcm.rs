@@ -47,6 +47,12 @@ impl AesGcm {
         self.key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data).map(drop).map_err(|_| SrtpError::Auth)
     }
 
+    /// Fails once on purpose: the library allocates a thread's error queue at its first failed tag, and no packet of a
+    /// stranger shall be the one that does it.
+    pub fn provoke_error_queue(&self) {
+        let _ = self.open(self.nonce([0; 4], 0), &[], &mut [], &[0; TAG_LEN]);
+    }
+
     /// (0^16 ‖ SSRC ‖ index as 48 bits) XOR salt, for RTP (RFC 7714 §8.1) and, with its 31-bit index, for RTCP (§9.1).
     pub fn nonce(&self, ssrc: [u8; 4], index: u64) -> Nonce {
         let mut nonce = [0u8; SALT_LEN];

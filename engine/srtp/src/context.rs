@@ -120,9 +120,12 @@ impl SendContext {
 pub struct ReceiveContext(Keys);
 
 impl ReceiveContext {
-    /// **Errors** and **Cost** as [`SendContext::new`].
+    /// **Errors** and **Cost** as [`SendContext::new`]. Build it on the thread that will open packets: on another one the
+    /// first GCM packet with a wrong tag allocates once, inside the crypto library.
     pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
-        Keys::derive(master).map(Self)
+        let keys = Keys::derive(master)?;
+        keys.rtp.prepare_thread();
+        Ok(Self(keys))
     }
 
     pub fn profile(&self) -> Profile {

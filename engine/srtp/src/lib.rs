@@ -24,6 +24,8 @@ mod master;
 mod profile;
 mod replay;
 mod suite;
+#[cfg(test)]
+mod vectors;
 
 pub use context::{ReceiveContext, SendContext};
 pub use error::SrtpError;

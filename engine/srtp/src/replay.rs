@@ -52,17 +52,15 @@ impl RtpWindow {
     /// **Source** RFC 3711 §3.3.1 and appendix A.
     pub fn estimate(&self, sequence: u16) -> u64 {
         let Some(highest) = self.highest() else { return u64::from(sequence) };
-        // The signed distance on the circle of 2^16; exactly half way counts as ahead only from the lower half of the
-        // circle, as the RFC's comparisons have it.
-        let (roc, last) = ((highest >> 16) & 0xFFFF_FFFF, highest as u16);
+        let (roc, last) = ((highest & RTP_INDEX_MAX) >> 16, highest as u16);
         let roc = if last < 0x8000 {
-            if sequence - last.min(sequence) > 0x8000 { roc.saturating_sub(1) } else { roc }
-        } else if last - 0x8000 > sequence {
-            roc + 1
+            let wrapped_back = sequence.saturating_sub(last) > 0x8000;
+            if wrapped_back { roc.saturating_sub(1) } else { roc }
         } else {
-            roc
+            let wrapped = last - 0x8000 > sequence;
+            if wrapped { (roc + 1).min(u64::from(u32::MAX)) } else { roc }
         };
-        ((roc << 16) | u64::from(sequence)) & RTP_INDEX_MAX
+        (roc << 16) | u64::from(sequence)
     }
 
     pub fn check(&self, index: u64) -> Replay {
@@ -122,4 +120,119 @@ fn word(index: u64, bits: u64) -> usize {
 
 fn bit(index: u64) -> u64 {
     1 << (index % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn window_at(highest: u64) -> RtpWindow {
+        let mut window = RtpWindow::default();
+        window.accept(highest);
+        window
+    }
+
+    #[test]
+    fn first_packet_has_roc_0_whatever_its_sequence() {
+        for sequence in [0, 1, 0x7FFF, 0x8000, 0xFFFF] {
+            assert_eq!(RtpWindow::default().estimate(sequence), u64::from(sequence));
+            assert_eq!(RtpWindow::default().check(u64::from(sequence)), Replay::Fresh);
+        }
+    }
+
+    #[test]
+    fn estimates_follow_the_table_of_rfc_3711() {
+        for (highest, sequence, index) in [
+            (0xFFFF, 0x0000, 0x1_0000),
+            (0xFFFF, 0x7FFE, 0x1_7FFE),
+            (0xFFFF, 0x7FFF, 0x0_7FFF),
+            (0x1_0000, 0xFFFF, 0x0_FFFF),
+            (0x1_0000, 0x8000, 0x1_8000),
+            (0x1_0000, 0x8001, 0x0_8001),
+            (0x1_7FFF, 0xFFFF, 0x1_FFFF),
+            (0x1_8000, 0x0000, 0x1_0000),
+            (0x1_8001, 0x0000, 0x2_0000),
+            (5, 0xFFFF, 0xFFFF),
+            (RTP_INDEX_MAX, 0, RTP_INDEX_MAX & !0xFFFF),
+        ] {
+            assert_eq!(window_at(highest).estimate(sequence), index, "{highest:x} then {sequence:x}");
+        }
+    }
+
+    #[test]
+    fn estimates_stay_right_over_three_roll_overs_with_loss_and_reordering() {
+        let mut window = RtpWindow::default();
+        let mut index = 64_000u64;
+        while index < 4 << 16 {
+            for index in [index + 700, index, index + 3] {
+                assert_eq!(window.estimate(index as u16), index);
+                assert_eq!(window.check(index), Replay::Fresh);
+                window.accept(index);
+            }
+            index += 1_009;
+        }
+    }
+
+    #[test]
+    fn srtcp_window_is_128_wide() {
+        let mut window = RtcpWindow::default();
+        window.accept(1_000);
+        assert_eq!(window.check(1_000), Replay::Repeated);
+        assert_eq!(window.check(1_000 - 127), Replay::Fresh);
+        assert_eq!(window.check(1_000 - 128), Replay::TooOld);
+    }
+
+    #[test]
+    fn any_bytes_of_shared_memory_are_a_window_that_does_not_panic() {
+        for bytes in [[0xFF; 136], [0xA5; 136], [0; 136]] {
+            let mut window = RtpWindow::read_from_bytes(&bytes).unwrap();
+            for index in [0, 1, 1 << 47, RTP_INDEX_MAX, u64::MAX] {
+                assert!(window.estimate(index as u16) <= RTP_INDEX_MAX);
+                window.check(index);
+                window.accept(index);
+                window.check(index);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn estimate_finds_every_index_within_half_a_circle(highest in 0..=RTP_INDEX_MAX, offset in -0x7FFF..=0x7FFFi64) {
+            let index = highest.wrapping_add_signed(offset);
+            prop_assume!(index <= RTP_INDEX_MAX);
+            prop_assert_eq!(window_at(highest).estimate(index as u16), index);
+        }
+
+        #[test]
+        fn window_agrees_with_a_set_of_all_accepted(
+            start in 0..RTP_INDEX_MAX - 2_000_000,
+            steps in prop::collection::vec((-1_500i64..1_600, any::<bool>()), 1..200),
+        ) {
+            let (mut window, mut accepted, mut highest) = (RtpWindow::default(), HashSet::new(), start);
+            let mut order: Vec<u64> = Vec::new();
+            for (offset, repeat) in steps {
+                let index = match order.last() {
+                    Some(&last) if repeat => last,
+                    _ => highest.saturating_add_signed(offset),
+                };
+                let expected = match order.is_empty() || index > highest {
+                    true => Replay::Fresh,
+                    false if highest - index >= 1_024 => Replay::TooOld,
+                    false if accepted.contains(&index) => Replay::Repeated,
+                    false => Replay::Fresh,
+                };
+                prop_assert_eq!(window.check(index), expected);
+                window.accept(index);
+                highest = if order.is_empty() { index } else { highest.max(index) };
+                accepted.insert(index);
+                order.push(index);
+                prop_assert_eq!(window.highest(), Some(highest));
+            }
+        }
+    }
 }

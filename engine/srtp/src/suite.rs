@@ -146,6 +146,13 @@ impl Suite {
         }
     }
 
+    /// Makes the library allocate now what it would at the first failed tag on this thread.
+    pub fn prepare_thread(&self) {
+        if let Self::Gcm(gcm) = self {
+            gcm.provoke_error_queue();
+        }
+    }
+
     /// The index that a packet claims, before authentication. `None` if it is too short or its E flag is clear: WebRTC
     /// never sends RTCP unencrypted (RFC 8827 §6.5).
     pub fn rtcp_index(&self, packet: &[u8]) -> Option<u32> {
