@@ -127,8 +127,8 @@ serve(
       await pageOf({ page }).tab.close();
       pages.delete(page);
     },
-    token: async ({ key, secret, identity, name, ttl, grant, ...claims }) => {
-      const token = new AccessToken(key, secret, { identity, name, ttl, ...claims });
+    token: async ({ key, secret, identity, name, ttlSeconds = 3600, grant, ...claims }) => {
+      const token = new AccessToken(key, secret, { identity, name, ttl: ttlSeconds, ...claims });
       token.addGrant(grant);
       return token.toJwt();
     },
