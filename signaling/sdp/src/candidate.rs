@@ -112,9 +112,8 @@ fn parse(value: &str) -> Option<Candidate> {
         _ => return None,
     };
     let priority = words.next()?.parse().ok()?;
-    let address = match words.next()? {
-        word => word.parse().map_or_else(|_| CandidateAddress::Name(word.to_owned()), CandidateAddress::Ip),
-    };
+    let address = words.next()?;
+    let address = address.parse().map_or_else(|_| CandidateAddress::Name(address.to_owned()), CandidateAddress::Ip);
     let port = words.next()?.parse().ok()?;
     if words.next()? != "typ" {
         return None;

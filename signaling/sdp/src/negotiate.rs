@@ -5,7 +5,7 @@ use engine_base::{Codec, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecKey, EnabledCodecs, PayloadType, identify};
-use crate::description::{Direction, ExtensionMap, Format, MediaKind, MediaSection, RidDirection};
+use crate::description::{Direction, ExtensionMap, Format, MediaKind, MediaSection, Parameters, RidDirection};
 
 /// What a node answers with. Feedback and extensions that the client did not offer are never added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +165,8 @@ pub fn negotiate_send(section: &MediaSection, policy: &AnswerPolicy) -> Negotiat
         }
         if pt.codec == Codec::Opus {
             OPUS_FMTP.clone_into(&mut pt.fmtp);
+        } else {
+            pt.fmtp = without_hints(&pt.fmtp);
         }
     }
     let extension = |uri: &str| match uri {
@@ -181,6 +183,11 @@ pub fn negotiate_send(section: &MediaSection, policy: &AnswerPolicy) -> Negotiat
         rids: Vec::new(),
         simulcast: false,
     }
+}
+
+/// Hints of the client to its own encoder (`x-google-start-bitrate`) mean nothing where we send.
+fn without_hints(fmtp: &str) -> String {
+    Parameters::new(fmtp).without(|key| key.starts_with("x-google-")).raw().to_owned()
 }
 
 fn opus_fmtp(request: &PublishRequest) -> String {

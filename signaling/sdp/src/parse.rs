@@ -57,7 +57,9 @@ fn finish(session: SessionLevel, builders: Vec<SectionBuilder>) -> Result<Sessio
     for builder in builders {
         let line = builder.line();
         let section = builder.finish(&session);
-        if section.mid.is_empty() || section.mid.len() > MID_BYTES_MAX || !mids.insert(section.mid.clone()) {
+        let fits =
+            (1..=MID_BYTES_MAX).contains(&section.mid.len()) && section.mid.bytes().all(|b| b.is_ascii_graphic());
+        if !fits || !mids.insert(section.mid.clone()) {
             return Err(SdpError::Malformed { line, what: "mid" });
         }
         sections.push(section);
