@@ -11,9 +11,11 @@ mod cursor;
 pub mod classify;
 pub mod error;
 pub mod extension;
+pub mod rtcp;
 pub mod rtp;
 
 pub use classify::{Class, classify};
 pub use error::WireError;
 pub use extension::{ExtensionBlock, ExtensionWriter};
+pub use rtcp::{Compound, Rtcp};
 pub use rtp::{RtpHeader, RtpPacket};
