@@ -1,0 +1,46 @@
+//! The conversation that every codec and layout must carry, measured at both ends.
+
+use crate::{Flow, Layout, Scene, Take, Video, flows};
+
+/// 10 s at 15 frames per second.
+const FRAMES: u64 = 150;
+
+/// The share of the frames encoded at one side that must be decoded at the other.
+const ARRIVED_PERCENT: u64 = 95;
+
+/// Chromium and Python each publish audio and video of `codec` in `layout` and receive the other's for ten seconds.
+///
+/// # Panics
+/// When less than 95 % of it arrives, or it arrives in another codec or size, or only silence is heard.
+pub fn media_flows_both_ways(codec: &'static str, layout: Layout) {
+    let scene = Scene::new();
+    let options = scene.options().layout(layout);
+    let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
+    alice.join(&options);
+    bob.join(&options);
+    let publications = [&alice, &bob].map(|each| {
+        let mark = [alice.mark(), bob.mark()];
+        let video = each.publish_video(&Video::small(codec));
+        (mark, video, each.publish_audio())
+    });
+    let [(from_alice, alice_video, _), (from_bob, bob_video, _)] = &publications;
+    bob.wait(from_alice[1], "first_frame", |event| event["sid"] == *alice_video.sid);
+    alice.wait(from_bob[0], "first_frame", |event| event["sid"] == *bob_video.sid);
+
+    let before = (Take::now(&alice, &bob), Take::now(&bob, &alice));
+    let after = (before.0.after_frames(FRAMES, &alice, &bob), before.1.after_frames(FRAMES, &bob, &alice));
+    check(codec, &flows(&before.0, &after.0));
+    check(codec, &flows(&before.1, &after.1));
+}
+
+fn check(codec: &str, flows: &[Flow]) {
+    let of = |kind: &str| flows.iter().find(|flow| flow.kind == kind).unwrap_or_else(|| panic!("no {kind}: {flows:?}"));
+    let (video, audio) = (of("video"), of("audio"));
+    for flow in [video, audio] {
+        println!("{} {}: {} of {} arrived", flow.kind, flow.codec, flow.arrived, flow.sent);
+        flow.assert_arrived(ARRIVED_PERCENT);
+    }
+    assert_eq!(video.codec, codec, "{video:?}");
+    assert_eq!((video.width, video.height), (640, 360), "{video:?}");
+    assert!(audio.energy > 0.0, "only silence is heard: {audio:?}");
+}

@@ -1,0 +1,118 @@
+//! Chromium and the Python SDK, each publishing and subscribing audio and video at once.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tools_interop::{Layout, Mark, Participant, Scene, Video, media_flows_both_ways};
+
+#[test]
+fn vp8_flows_both_ways_in_the_single_layout() {
+    media_flows_both_ways("vp8", Layout::Single);
+}
+
+#[test]
+fn h264_flows_both_ways_in_the_single_layout() {
+    media_flows_both_ways("h264", Layout::Single);
+}
+
+#[test]
+fn vp9_flows_both_ways_in_the_single_layout() {
+    media_flows_both_ways("vp9", Layout::Single);
+}
+
+#[test]
+fn av1_flows_both_ways_in_the_single_layout() {
+    media_flows_both_ways("av1", Layout::Single);
+}
+
+#[test]
+fn vp8_flows_both_ways_in_the_dual_layout() {
+    media_flows_both_ways("vp8", Layout::Dual);
+}
+
+#[test]
+fn h264_flows_both_ways_in_the_dual_layout() {
+    media_flows_both_ways("h264", Layout::Dual);
+}
+
+#[test]
+fn data_flows_both_ways_in_the_single_layout() {
+    data_flows_both_ways(Layout::Single);
+}
+
+#[test]
+fn data_flows_both_ways_in_the_dual_layout() {
+    data_flows_both_ways(Layout::Dual);
+}
+
+fn data_flows_both_ways(layout: Layout) {
+    let scene = Scene::new();
+    let options = scene.options().layout(layout);
+    let (alice, bob, carol) = (scene.chromium("alice"), scene.python("bob"), scene.python("carol"));
+    for each in [&alice, &bob, &carol] {
+        each.join(&options);
+    }
+    for each in [&alice, &bob, &carol] {
+        for other in ["alice", "bob", "carol"] {
+            each.until_view("sight", other, |_| true);
+        }
+    }
+    for reliable in [true, false] {
+        let mark = (alice.mark(), bob.mark());
+        let how = json!({ "reliable": reliable, "topic": "greeting" });
+        alice.send_data("hello from the browser", how.clone());
+        bob.send_data("hello from Python", how);
+        heard(&bob, mark.1, "hello from the browser", "alice");
+        heard(&alice, mark.0, "hello from Python", "bob");
+        heard(&carol, mark.1, "hello from the browser", "alice");
+    }
+    let mark = bob.mark();
+    alice.send_data("only for bob", json!({ "destinations": ["bob"] }));
+    alice.send_data("for everyone", json!({}));
+    heard(&bob, mark, "only for bob", "alice");
+    heard(&carol, mark, "for everyone", "alice");
+    let carols = carol.named_since(mark, "data");
+    assert!(carols.iter().all(|event| event["text"] != "only for bob"), "carol heard what was for bob: {carols:?}");
+}
+
+fn heard(listener: &Participant, mark: Mark, text: &str, from: &str) {
+    let event = listener.wait(mark, "data", |event| event["text"] == text);
+    assert_eq!(event["identity"], from, "the sender of {event}");
+}
+
+#[test]
+fn a_late_joiner_sees_the_first_frame_within_a_second() {
+    let scene = Scene::new();
+    let options = scene.options();
+    let bob = scene.python("bob");
+    bob.join(&options);
+    let video = bob.publish_video(&Video::small("vp8"));
+    bob.publish_audio();
+    for layout in [Layout::Single, Layout::Dual] {
+        let late = if layout == Layout::Single { scene.chromium("late-single") } else { scene.chromium("late-dual") };
+        let mark = late.mark();
+        late.join(&scene.options().layout(layout));
+        let joining = late.wait(mark, "joining", |_| true);
+        let first = late.wait(mark, "first_frame", |event| event["sid"] == *video.sid);
+        let took = first["at"].as_u64().unwrap_or(0).saturating_sub(joining["at"].as_u64().unwrap_or(0));
+        println!("join to first frame, {layout:?}: {took} ms");
+        assert!(took < 1000, "the first frame came {took} ms after join() in {layout:?}");
+        late.leave();
+    }
+}
+
+#[test]
+fn a_python_joiner_sees_the_first_frame_within_a_second() {
+    let scene = Scene::new();
+    let alice = scene.chromium("alice");
+    alice.join(&scene.options());
+    let video = alice.publish_video(&Video::small("vp8"));
+    let bob = scene.python("bob");
+    let mark = bob.mark();
+    bob.join(&scene.options());
+    let first = bob.wait_within(mark, "first_frame", Duration::from_secs(5), |event| event["sid"] == *video.sid);
+    let joining = bob.wait(mark, "joining", |_| true);
+    let took = first["at"].as_u64().unwrap_or(0).saturating_sub(joining["at"].as_u64().unwrap_or(0));
+    println!("join to first frame in Python: {took} ms");
+    assert!(took < 1000, "the first frame came {took} ms after join()");
+}
