@@ -12,14 +12,16 @@ use crate::error::SdpError;
 use crate::negotiate::{NegotiatedSection, OPUS_FMTP};
 use crate::write::{LocalDescription, Media, SendTrack, Writer};
 
+const MEDIA_PROTOCOL: &str = "UDP/TLS/RTP/SAVPF";
+
 /// One section of our offer. Sections are never removed or reordered; their mids never change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfferSection {
     pub mid: String,
     pub state: OfferState,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OfferState {
     /// `m=application`: the first section.
     Data,
@@ -27,6 +29,8 @@ pub enum OfferState {
     Send(MediaKind, SendTrack),
     /// A section between two tracks: `recvonly`, which the client answers `inactive`.
     Free(MediaKind),
+    /// The client rejected it: port 0 and outside the BUNDLE for good.
+    Rejected(MediaKind),
 }
 
 /// What we offer in audio and in video sections: constant within a peer connection, reduced once by the client's answer.
@@ -68,7 +72,8 @@ pub fn write_offer(
     media: &SubscriberMedia,
     sections: &[OfferSection],
 ) -> Result<String, SdpError> {
-    let mut writer = Writer::new(local, true, sections.iter().map(|section| section.mid.as_str()));
+    let bundle = sections.iter().filter(|section| !matches!(section.state, OfferState::Rejected(_)));
+    let mut writer = Writer::new(local, true, bundle.map(|section| section.mid.as_str()));
     for section in sections {
         let (kind, track, direction) = match &section.state {
             OfferState::Data => {
@@ -77,6 +82,10 @@ pub fn write_offer(
             }
             OfferState::Send(kind, track) => (*kind, Some(track), Direction::SendRecv),
             OfferState::Free(kind) => (*kind, None, Direction::RecvOnly),
+            OfferState::Rejected(kind) => {
+                writer.rejected(kind.name(), MEDIA_PROTOCOL, std::iter::once("0"), &section.mid);
+                continue;
+            }
         };
         let offered = media.of(kind).ok_or(SdpError::Misuse { what: "a track is audio or video" })?;
         if offered.is_empty() {
@@ -84,7 +93,7 @@ pub fn write_offer(
         }
         writer.media(&Media {
             kind,
-            protocol: "UDP/TLS/RTP/SAVPF",
+            protocol: MEDIA_PROTOCOL,
             mid: &section.mid,
             section: offered,
             track,
