@@ -65,7 +65,9 @@ pub struct PacketHeader {
     pub picture_id: u16,
     pub tl0_picture_index: u8,
     pub key_index: u8,
-    pub reserved: [u8; 12],
+    /// RED: where the primary encoding begins, from the start of the payload; it reaches to the payload's end. 0 if opaque.
+    pub primary_offset: u16,
+    pub reserved: [u8; 10],
 }
 
 const _: () = assert!(size_of::<PacketHeader>() == SLOT_HEADER_BYTES - 8);
