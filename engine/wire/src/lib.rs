@@ -6,16 +6,23 @@
 #[cfg(test)]
 extern crate std;
 
+mod bits;
 mod cursor;
 
 pub mod classify;
 pub mod error;
 pub mod extension;
+pub mod opus;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
+pub mod stun;
+pub mod vp8;
+pub mod vp9;
 
 pub use classify::{Class, classify};
 pub use error::WireError;
 pub use extension::{ExtensionBlock, ExtensionWriter};
 pub use rtcp::{Compound, Rtcp};
 pub use rtp::{RtpHeader, RtpPacket};
+pub use stun::StunMessage;
