@@ -1,0 +1,136 @@
+//! ICE credentials of one connection over its restarts, and our candidates.
+//!
+//! We are ICE-lite (RFC 8445 §2.5): no candidate of the client is needed, no check is sent.
+
+use std::net::SocketAddr;
+
+use engine_base::TransportRef;
+use engine_base::ufrag::{LocalUfrag, password};
+use engine_table::{Text, TransportRow};
+use serde::{Deserialize, Serialize};
+use signaling_sdp::{Candidate, CandidateInit, IceCredentials};
+
+use crate::error::NegotiationError;
+
+/// What every description of this node says.
+#[derive(Clone, Copy, Debug)]
+pub struct LocalNode<'a> {
+    /// SHA-256 of the node's certificate.
+    pub fingerprint: [u8; 32],
+    /// Advertised UDP addresses, the preferred one first; they stand in descriptions as host candidates.
+    pub addresses: &'a [SocketAddr],
+    /// `a=ice-lite`.
+    pub ice_lite: bool,
+}
+
+/// Randomness for one generation of credentials.
+#[derive(Clone, Copy, Debug)]
+pub struct IceRandom {
+    /// 24 bits are used.
+    pub ufrag: u32,
+    pub password: [u8; 24],
+}
+
+/// The newest generation and, so that media goes on until the client has nominated a pair of the newest, the one before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalIce {
+    index: u32,
+    generation: u32,
+    node_tag: u32,
+    /// Counts restarts modulo 64: the ufrag has 6 bits for it.
+    credential: u8,
+    newest: Credentials,
+    previous: Option<Credentials>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Credentials {
+    local: IceCredentials,
+    remote: Option<IceCredentials>,
+}
+
+const CREDENTIAL_BITS: u8 = 63;
+/// Capacities of a row's remote credentials (bytes).
+const REMOTE_UFRAG_BYTES_MAX: usize = Text::<66>::CAPACITY;
+const REMOTE_PASSWORD_BYTES_MAX: usize = Text::<130>::CAPACITY;
+
+impl LocalIce {
+    /// `node_tag`: of the node row, 18 bits.
+    pub fn new(transport: TransportRef, node_tag: u32, random: IceRandom) -> Self {
+        let TransportRef { index, generation } = transport;
+        let newest = Credentials { local: local(transport, node_tag, 0, random), remote: None };
+        Self { index, generation, node_tag, credential: 0, newest, previous: None }
+    }
+
+    pub fn transport(&self) -> TransportRef {
+        TransportRef::new(self.index, self.generation)
+    }
+
+    /// Our newest credentials: what the next description says.
+    pub fn local(&self) -> &IceCredentials {
+        &self.newest.local
+    }
+
+    /// The client's credentials of the newest generation.
+    pub fn remote(&self) -> Option<&IceCredentials> {
+        self.newest.remote.as_ref()
+    }
+
+    /// A new generation; the present one stays valid beside it, the one before that ends.
+    pub fn restart(&mut self, random: IceRandom) {
+        self.credential = (self.credential + 1) & CREDENTIAL_BITS;
+        let local = local(self.transport(), self.node_tag, self.credential, random);
+        self.previous = Some(std::mem::replace(&mut self.newest, Credentials { local, remote: None }));
+    }
+
+    /// The client's credentials for the newest generation.
+    pub(crate) fn set_remote(&mut self, remote: IceCredentials) {
+        self.newest.remote = Some(remote);
+    }
+
+    /// Generations alternate between the two places of the row, so that a place changes only when its generation ends.
+    pub(crate) fn fill_transport(&self, row: &mut TransportRow) {
+        let newest = usize::from(self.credential & 1);
+        row.generation = self.generation;
+        row.credentials_newest = newest as u8;
+        row.credentials[newest] = self.newest.row();
+        row.credentials[1 - newest] = self.previous.as_ref().map(Credentials::row).unwrap_or_default();
+    }
+
+    /// Host candidates of the newest generation, for a description.
+    pub fn candidates(&self, addresses: &[SocketAddr]) -> Vec<Candidate> {
+        let host = |(index, &address)| Candidate::host_udp(address, index, &self.newest.local.ufrag);
+        (0..u16::MAX).zip(addresses).map(host).collect()
+    }
+
+    /// `candidateInit` of trickle messages, one per candidate; the last message is the final one.
+    pub fn trickles(&self, addresses: &[SocketAddr]) -> Vec<String> {
+        self.candidates(addresses).into_iter().map(|candidate| CandidateInit::ours(candidate).to_json()).collect()
+    }
+}
+
+impl Credentials {
+    fn row(&self) -> engine_table::IceCredentials {
+        let remote = self.remote.as_ref();
+        let text = |value: Option<&String>| value.map(|value| value.as_bytes()).unwrap_or_default().to_owned();
+        engine_table::IceCredentials {
+            local_ufrag: Text::new(self.local.ufrag.as_bytes()).unwrap_or_default(),
+            local_password: Text::new(self.local.password.as_bytes()).unwrap_or_default(),
+            remote_ufrag: Text::new(&text(remote.map(|remote| &remote.ufrag))).unwrap_or_default(),
+            remote_password: Text::new(&text(remote.map(|remote| &remote.password))).unwrap_or_default(),
+        }
+    }
+}
+
+/// Refuses credentials that a row cannot hold: they would read as "not known yet".
+pub(crate) fn check_remote(remote: &IceCredentials) -> Result<(), NegotiationError> {
+    let fits = remote.ufrag.len() <= REMOTE_UFRAG_BYTES_MAX && remote.password.len() <= REMOTE_PASSWORD_BYTES_MAX;
+    if fits { Ok(()) } else { Err(NegotiationError::Capacity { what: "ICE credentials" }) }
+}
+
+fn local(transport: TransportRef, node: u32, credential: u8, random: IceRandom) -> IceCredentials {
+    let TransportRef { index, generation } = transport;
+    let ufrag = LocalUfrag { index, generation, credential, node, random: random.ufrag }.encode();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    IceCredentials { ufrag: text(&ufrag), password: text(&password(random.password)) }
+}
