@@ -79,7 +79,8 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// Builds an extension block with its 4-byte header in place. It starts in the one-byte form and changes to the two-byte
-/// form at the first element that needs it (id above 14, or a length other than 1–16).
+/// form at the first element that needs it (id above 14, or a length other than 1–16); a receiver must have negotiated
+/// `extmap-allow-mixed` for that (RFC 8285 §4.1.2).
 #[derive(Debug)]
 pub struct ExtensionWriter<'a> {
     out: &'a mut [u8],

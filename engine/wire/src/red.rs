@@ -78,6 +78,28 @@ impl<'a> Iterator for Blocks<'a> {
     }
 }
 
+/// Replaces the payload type `from` by `to` in the block headers, for a receiver that negotiated other numbers.
+///
+/// **Errors**: `Capacity` for a `to` above 127; otherwise as [`Red::parse`], and nothing is changed.
+pub fn renumber(payload: &mut [u8], from: u8, to: u8) -> Result<()> {
+    if to > 127 {
+        return Err(WireError::Capacity);
+    }
+    Red::parse(payload)?;
+    let mut at = 0;
+    while let Some(header) = payload.get_mut(at) {
+        let redundant = *header & 0x80;
+        if *header & 0x7f == from {
+            *header = redundant | to;
+        }
+        if redundant == 0 {
+            break;
+        }
+        at += 4;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::vec;
@@ -97,6 +119,16 @@ mod tests {
         ];
         assert_eq!(red.blocks().collect::<Vec<_>>(), expected);
         assert_eq!(red.primary(), Some(expected[1]));
+    }
+
+    #[test]
+    fn renumbering_changes_the_headers_only() {
+        let mut payload = [0x80 | 111, 0x0f, 0x00, 0x02, 111, 111, 2, 3, 4, 5];
+        renumber(&mut payload, 111, 96).unwrap();
+        assert_eq!(payload, [0x80 | 96, 0x0f, 0x00, 0x02, 96, 111, 2, 3, 4, 5]);
+        assert_eq!(renumber(&mut payload, 96, 128), Err(WireError::Capacity));
+        assert_eq!(renumber(&mut payload[..4], 96, 97), Err(WireError::Truncated));
+        assert_eq!(payload[0], 0x80 | 96);
     }
 
     #[test]

@@ -136,6 +136,13 @@ impl<'a> RtpPacket<'a> {
     }
 }
 
+/// A retransmission's payload as original sequence number and original payload (RFC 4588 §4). `None` when it is empty,
+/// which is a bandwidth probe, or too short.
+pub fn split_retransmission(payload: &[u8]) -> Option<(SequenceNumber, &[u8])> {
+    let (&sequence, original) = payload.split_first_chunk::<2>()?;
+    Some((SequenceNumber(u16::from_be_bytes(sequence)), original))
+}
+
 /// Fields of an RTP header to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RtpHeader<'a> {
@@ -233,6 +240,12 @@ mod tests {
         let packet = RtpPacket::parse(&bytes).unwrap();
         assert!(packet.payload().is_empty());
         assert_eq!(packet.padding_len(), 2);
+    }
+
+    #[test]
+    fn a_retransmission_names_its_original() {
+        assert_eq!(split_retransmission(&[1, 2, 9]), Some((SequenceNumber(0x102), &[9][..])));
+        assert_eq!((split_retransmission(&[]), split_retransmission(&[1])), (None, None));
     }
 
     #[test]
