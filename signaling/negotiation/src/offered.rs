@@ -7,7 +7,7 @@ use engine_base::{Kind, TransportRef};
 use engine_table::{EgressRow, IngressRow, TransportRow, transport_flags};
 use serde::{Deserialize, Serialize};
 use signaling_sdp::{
-    AnswerPolicy, CodecKey, Fingerprint, LocalDescription, MediaSection, Msid, NegotiatedSection, PublishRequest,
+    AnswerPolicy, CodecKey, Fingerprint, LocalDescription, MediaSection, NegotiatedSection, PublishRequest,
     SectionAnswer, SendTrack, SessionDescription, Setup, answer_setup, negotiate_publish, write_answer,
 };
 
@@ -17,7 +17,7 @@ use crate::remote::Remote;
 use crate::requirement::{Asked, SectionCounts};
 use crate::rows::{self, check_name};
 use crate::section::{MediaPool, Receive, Role, Section, engine_kind};
-use crate::streams::{PublishedLayer, layers};
+use crate::streams::{PublishedLayer, msid};
 
 /// What the connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct Offered {
     pub ice_restart: bool,
     /// Every section on which the client sends, in m-line order.
     pub published: Vec<PublishedSection>,
-    /// Mids on which it sent before and does not now.
+    /// Mids on which it sent before, and does not now or sends another track, which is then in `published`, too.
     pub stopped: Vec<String>,
     /// Tracks whose section is gone, by mid and track id: they wait for another section.
     pub evicted: Vec<(String, String)>,
@@ -190,7 +190,7 @@ impl OfferedPc {
         self.media = media;
         self.remote = Some(remote);
         let added = self.receiving().less(receiving(&before));
-        self.asked.offer_came(added, ice_restart);
+        self.asked.offer_came(added);
         let offered = self.offered(description, &before, ice_restart);
         self.pending = Some(PendingOffer { id, offer });
         Ok(offered)
@@ -203,7 +203,7 @@ impl OfferedPc {
         }
         for (known, offered) in self.sections.iter().zip(&description.sections) {
             let same = known.mid == offered.mid && known.kind == offered.kind;
-            if !same && known.role != Role::Rejected {
+            if !same && !known.is_rejected(&self.media) {
                 return Err(NegotiationError::PeerMisbehaved { what: "sections in another order" });
             }
         }
@@ -242,8 +242,8 @@ impl OfferedPc {
         }
         for (index, old) in before.iter().enumerate() {
             let new = self.sections.get(index).filter(|new| new.mid == old.mid).map(|new| &new.role);
-            let publishes = matches!(new, Some(Role::Publish { .. }));
-            if matches!(old.role, Role::Publish { .. }) && !publishes {
+            let now = |track: &str| matches!(new, Some(Role::Publish(publish)) if publish.track == track);
+            if matches!(&old.role, Role::Publish(publish) if !now(&publish.track)) {
                 offered.stopped.push(old.mid.clone());
             }
             let receives = matches!(new, Some(Role::Receive(_)));
@@ -255,19 +255,17 @@ impl OfferedPc {
     }
 
     fn published(&self, section: &Section, text: &MediaSection) -> Option<PublishedSection> {
-        let Role::Publish { layers, request } = &section.role else { return None };
+        let Role::Publish(publish) = &section.role else { return None };
         let media = self.media.get(section.media);
         let kept = |number: u8| media.payload_type(number).map(|pt| pt.key());
-        let in_ssrc = || text.streams.ssrcs.iter().find_map(|info| info.msid.clone());
-        let Msid { stream, track } = text.streams.msid.clone().or_else(in_ssrc).unwrap_or_else(no_msid);
         Some(PublishedSection {
             mid: section.mid.clone(),
             kind: engine_kind(section.kind)?,
-            track,
-            stream,
-            layers: layers.clone(),
+            track: publish.track.clone(),
+            stream: msid(&text.streams).map(|msid| msid.stream.clone()).unwrap_or_default(),
+            layers: publish.layers.clone(),
             codecs: text.formats.iter().filter_map(|format| kept(format.payload_type)).collect(),
-            bound: request.is_some(),
+            bound: publish.request.is_some(),
         })
     }
 
@@ -282,15 +280,13 @@ impl OfferedPc {
         self.set_request(mid, None)
     }
 
-    fn set_request(&mut self, mid: &str, publish: Option<PublishRequest>) -> bool {
+    fn set_request(&mut self, mid: &str, request: Option<PublishRequest>) -> bool {
         let Some(section) = self.sections.iter_mut().find(|section| section.mid == mid) else { return false };
-        let Role::Publish { request, layers: known } = &mut section.role else { return false };
-        *request = publish.map(Into::into);
+        let Role::Publish(publish) = &mut section.role else { return false };
+        publish.request = request.map(Into::into);
         let offered = self.pending.as_ref().and_then(|pending| pending.offer.description.section(mid));
         if let Some(offered) = offered {
-            let media = negotiate_publish(offered, &self.policy, &publish.unwrap_or_default());
-            *known = layers(&offered.streams, &media);
-            section.media = self.media.put(media);
+            section.media = self.media.put(negotiate_publish(offered, &self.policy, &request.unwrap_or_default()));
         }
         true
     }
@@ -303,7 +299,7 @@ impl OfferedPc {
     fn published_media(&self, mid: &str) -> Option<(&NegotiatedSection, &[PublishedLayer])> {
         let section = self.section(mid)?;
         match &section.role {
-            Role::Publish { layers, .. } => Some((self.media.get(section.media), layers)),
+            Role::Publish(publish) => Some((self.media.get(section.media), &publish.layers)),
             _ => None,
         }
     }
@@ -333,7 +329,7 @@ impl OfferedPc {
     /// Whether a stream of this connection has `ssrc`. A new track needs one that no other has, nor had before.
     pub fn uses_ssrc(&self, ssrc: u32) -> bool {
         self.sections.iter().any(|section| match &section.role {
-            Role::Publish { layers, .. } => layers.iter().any(|layer| layer.ssrc == ssrc || layer.rtx_ssrc == ssrc),
+            Role::Publish(publish) => publish.layers.iter().any(|layer| layer.ssrc == ssrc || layer.rtx_ssrc == ssrc),
             Role::Receive(receive) => {
                 receive.track().is_some_and(|track| track.ssrc == ssrc || track.rtx_ssrc == Some(ssrc))
             }
@@ -396,7 +392,7 @@ impl OfferedPc {
         self.asked.ask(needed, self.needs_offer())
     }
 
-    /// The client resumed: what was asked of it may be lost. Its next offer with an ICE restart settles that.
+    /// The client resumed: what was asked of it may be lost. Its next offer settles that.
     pub fn resumed(&mut self) {
         self.asked.resumed();
     }
@@ -452,7 +448,7 @@ impl OfferedPc {
     pub fn fill_transport(&self, row: &mut TransportRow) {
         self.ice.fill_transport(row);
         Remote::fill_transport(self.remote.as_ref(), Setup::Active, row);
-        let published = self.sections.iter().filter(|section| matches!(section.role, Role::Publish { .. }));
+        let published = self.sections.iter().filter(|section| matches!(section.role, Role::Publish(_)));
         row.receive_extensions = rows::merge_extensions(published.map(|section| self.media.get(section.media)));
         rows::set(&mut row.flags, transport_flags::SCTP, self.has_application());
         rows::set(&mut row.flags, transport_flags::OPEN_CHANNELS, false);
@@ -467,8 +463,4 @@ fn receiving(sections: &[Section]) -> SectionCounts {
         }
     }
     counts
-}
-
-fn no_msid() -> Msid {
-    Msid { stream: String::new(), track: String::new() }
 }

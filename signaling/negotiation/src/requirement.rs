@@ -45,28 +45,29 @@ pub(crate) struct Asked {
     sections: SectionCounts,
     /// Any offer at all.
     offer: bool,
-    /// The signal connection broke since: the question may be lost.
+    /// The signal connection broke since: the client may not have heard of it.
     doubtful: bool,
 }
 
 impl Asked {
-    /// An offer came with `added` sections that the client receives on. The first one with an ICE restart after a resume
-    /// holds everything that the client has heard of: what is not in it must be asked again.
-    pub(crate) fn offer_came(&mut self, added: SectionCounts, ice_restart: bool) {
+    /// An offer came with `added` sections that the client receives on. The first one after a resume holds every section
+    /// that the client has heard of: what is not in it must be asked again.
+    pub(crate) fn offer_came(&mut self, added: SectionCounts) {
         self.offer = false;
-        self.sections = self.sections.less(added);
-        if self.doubtful && ice_restart {
-            (self.sections, self.doubtful) = (SectionCounts::default(), false);
-        }
+        self.sections = if self.doubtful { SectionCounts::default() } else { self.sections.less(added) };
+        self.doubtful = false;
     }
 
     pub(crate) fn resumed(&mut self) {
         (self.offer, self.doubtful) = (false, true);
     }
 
-    /// What to ask now: `needed` sections less those asked already, or, with zeros, only another offer.
+    /// What to ask now: `needed` sections less those asked already, or, with zeros, only another offer. After a resume an
+    /// offer must first tell which sections the client has heard of.
     pub(crate) fn ask(&mut self, needed: SectionCounts, offer_needed: bool) -> Option<SectionCounts> {
-        let missing = needed.less(self.sections);
+        let lacking = needed.less(self.sections);
+        let missing = if self.doubtful { SectionCounts::default() } else { lacking };
+        let offer_needed = offer_needed || (self.doubtful && !needed.is_zero());
         if missing.is_zero() && (!offer_needed || self.offer) {
             return None;
         }

@@ -7,7 +7,8 @@ use signaling_sdp::{
     negotiate_publish, negotiate_send,
 };
 
-use crate::streams::{PublishedLayer, layers};
+use crate::rows::fitted;
+use crate::streams::{PublishedLayer, layers, msid};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Section {
@@ -21,10 +22,7 @@ pub(crate) struct Section {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     /// The client sends.
-    Publish {
-        layers: Vec<PublishedLayer>,
-        request: Option<Request>,
-    },
+    Publish(Publish),
     /// The client receives: a section for tracks of others.
     Receive(Receive),
     Application,
@@ -32,6 +30,14 @@ pub(crate) enum Role {
     Idle,
     /// Port 0, outside the BUNDLE, or of an unknown kind.
     Rejected,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Publish {
+    /// Track id of the msid, which tells one track of a section from the next.
+    pub(crate) track: String,
+    pub(crate) layers: Vec<PublishedLayer>,
+    pub(crate) request: Option<Request>,
 }
 
 /// `told`: the client knows it from an answer.
@@ -70,6 +76,13 @@ impl Receive {
         match self {
             Self::Fresh | Self::Emptied { .. } => self.clone(),
             Self::Carrying { told, .. } => Self::Emptied { told: !told },
+        }
+    }
+
+    fn fitted(&self, media: &NegotiatedSection) -> Self {
+        match self {
+            Self::Carrying { track, told } => Self::Carrying { track: fitted(track.clone(), media), told: *told },
+            Self::Fresh | Self::Emptied { .. } => self.clone(),
         }
     }
 
@@ -159,20 +172,24 @@ impl Section {
             MediaKind::Audio | MediaKind::Video => {}
         }
         if offered.direction.sends() {
+            let track = msid(&offered.streams).map(|msid| msid.track.clone()).unwrap_or_default();
             let request = match known {
-                Some(Role::Publish { request, .. }) => *request,
+                Some(Role::Publish(known)) if known.track == track => known.request,
                 _ => None,
             };
             let media = negotiate_publish(offered, policy, &request.map(PublishRequest::from).unwrap_or_default());
             let layers = layers(&offered.streams, &media);
-            return (Role::Publish { layers, request }, media);
+            return (Role::Publish(Publish { track, layers, request }), media);
         }
         let media = negotiate_send(offered, policy);
         if !offered.direction.receives() || !receives {
             return (Role::Idle, media);
         }
+        if media.is_empty() {
+            return (Role::Rejected, media);
+        }
         let receive = match known {
-            Some(Role::Receive(receive)) => receive.clone(),
+            Some(Role::Receive(receive)) => receive.fitted(&media),
             _ => Receive::Fresh,
         };
         (Role::Receive(receive), media)
@@ -180,6 +197,15 @@ impl Section {
 
     pub(crate) fn is_of(&self, kind: Kind) -> bool {
         self.kind == media_kind(kind)
+    }
+
+    /// Offered or answered with port 0: the client may use its place for a new section.
+    pub(crate) fn is_rejected(&self, pool: &MediaPool) -> bool {
+        match self.role {
+            Role::Rejected => true,
+            Role::Application => false,
+            Role::Publish(_) | Role::Receive(_) | Role::Idle => pool.get(self.media).is_empty(),
+        }
     }
 
     pub(crate) fn receive(&self) -> Option<&Receive> {
@@ -196,7 +222,7 @@ impl Section {
     pub(crate) fn answer(&self, pool: &MediaPool) -> SectionAnswer {
         let media = || pool.get(self.media).clone();
         match &self.role {
-            Role::Publish { .. } => SectionAnswer::Publish(media()),
+            Role::Publish(_) => SectionAnswer::Publish(media()),
             Role::Receive(Receive::Fresh) => SectionAnswer::SendFree(media()),
             Role::Receive(Receive::Carrying { track, .. }) => SectionAnswer::Send(media(), track.clone()),
             Role::Receive(Receive::Emptied { .. }) | Role::Idle => SectionAnswer::Inactive(media()),

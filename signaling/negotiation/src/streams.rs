@@ -1,7 +1,7 @@
 //! Streams that a section announces, in the order of quality.
 
 use serde::{Deserialize, Serialize};
-use signaling_sdp::{NegotiatedSection, Streams};
+use signaling_sdp::{Msid, NegotiatedSection, Streams};
 
 use engine_base::limits::LAYERS;
 
@@ -43,6 +43,11 @@ pub(crate) fn layers(streams: &Streams, section: &NegotiatedSection) -> Vec<Publ
     let layer =
         |ssrc| PublishedLayer { rid: String::new(), ssrc, rtx_ssrc: streams.rtx_ssrc_of(ssrc).unwrap_or_default() };
     ssrcs.into_iter().map(layer).collect()
+}
+
+/// Of the section or, in older descriptions, of its first stream that has one.
+pub(crate) fn msid(streams: &Streams) -> Option<&Msid> {
+    streams.msid.as_ref().or_else(|| streams.ssrcs.iter().find_map(|info| info.msid.as_ref()))
 }
 
 fn first_primary(streams: &Streams) -> u32 {
