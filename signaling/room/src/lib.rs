@@ -5,9 +5,15 @@
 
 mod effect;
 mod input;
+mod journal;
+mod room;
+mod settings;
 
 pub use effect::{ApiError, ApiReply, Effect};
 pub use input::{
     ApiCall, AudioLevel, ConnectionId, Context, Input, JoinRequest, Layout, NodeFacts, RequestId, Resume, RoomDefaults,
     TransportQuality,
 };
+pub use journal::journal_room;
+pub use room::{RestoreError, Room};
+pub use settings::RoomSettings;
