@@ -1,0 +1,186 @@
+//! `millrace dev` and `millrace run`: from a configuration to a node, and what is printed when it is ready.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use signaling_config::{Config, Notice, PortRange, Severity};
+use signaling_token::TokenBuilder;
+
+use crate::holder::{self, Started};
+use crate::node::NodePlan;
+use crate::token::unix_seconds;
+
+/// Sessions of 10,000 participants at 2 KiB, each half of the journal.
+const JOURNAL_BYTES: usize = 32 << 20;
+
+#[derive(Debug, Args)]
+pub struct DevArguments {
+    /// Configuration file to start from.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Address to listen on.
+    #[arg(long)]
+    bind: Vec<IpAddr>,
+    /// TCP port of signaling; 0 for any.
+    #[arg(long)]
+    port: Option<u16>,
+    /// UDP port of media; 0 for any.
+    #[arg(long)]
+    udp_port: Option<u16>,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// Configuration file in LiveKit's YAML.
+    #[arg(long)]
+    config: PathBuf,
+    #[command(flatten)]
+    common: CommonArguments,
+}
+
+#[derive(Debug, Args)]
+struct CommonArguments {
+    /// Where the node keeps its lock and socket.
+    #[arg(long)]
+    runtime_dir: Option<PathBuf>,
+    /// Packet workers; by default one per core, at least two.
+    #[arg(long)]
+    workers: Option<u32>,
+    /// Prints one line of JSON when ready, and nothing else.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn dev(arguments: &DevArguments) -> Result<ExitCode> {
+    let (mut config, notices) = match &arguments.config {
+        Some(path) => dev_config(path)?,
+        None => (Config::dev(), Vec::new()),
+    };
+    print_notices(&notices);
+    if !arguments.bind.is_empty() {
+        config.bind_addresses.clone_from(&arguments.bind);
+    }
+    config.port = arguments.port.unwrap_or(config.port);
+    if let Some(port) = arguments.udp_port {
+        config.rtc.udp_port = PortRange::one(port);
+    }
+    start(config, &arguments.common, true)
+}
+
+/// A file's values over LiveKit's development mode: keys and addresses stay when the file has none.
+fn dev_config(path: &std::path::Path) -> Result<(Config, Vec<Notice>)> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (mut config, mut notices) = Config::parse(&text).with_context(|| path.display().to_string())?;
+    notices.extend(config.load_key_file()?);
+    let defaults = Config::dev();
+    if config.keys.is_empty() {
+        config.keys = defaults.keys;
+    }
+    if config.bind_addresses.is_empty() {
+        config.bind_addresses = defaults.bind_addresses;
+    }
+    config.rtc.enable_loopback_candidate = true;
+    Ok((config, notices))
+}
+
+pub fn run(arguments: &RunArguments) -> Result<ExitCode> {
+    let (config, notices) = Config::load(&arguments.config)?;
+    print_notices(&notices);
+    start(config, &arguments.common, false)
+}
+
+fn print_notices(notices: &[Notice]) {
+    for notice in notices {
+        let severity = if notice.severity == Severity::Warning { "warning" } else { "note" };
+        eprintln!("holder: configuration {severity}: {notice}");
+    }
+}
+
+fn start(mut config: Config, common: &CommonArguments, dev: bool) -> Result<ExitCode> {
+    config.millrace.workers = common.workers.or(config.millrace.workers);
+    let runtime = common.runtime_dir.clone().or_else(|| config.millrace.runtime_dir.clone());
+    let plan = plan(&config, dev)?;
+    holder::run(plan, runtime, |started| announce(started, &config, common.json, dev))
+}
+
+fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let limits = config.millrace.limits(cores);
+    let ports = config.rtc.udp_port;
+    if ports.first != ports.last {
+        eprintln!("holder: configuration note: rtc.udp_port is a range; this version uses its first port, {}", ports.first);
+    }
+    let wildcard = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    let http = if config.bind_addresses.is_empty() { &wildcard } else { &config.bind_addresses };
+    Ok(NodePlan {
+        limits,
+        http_addresses: http.iter().map(|ip| SocketAddr::new(*ip, config.port)).collect(),
+        udp_addresses: udp_addresses(config)?,
+        udp_port: ports.first,
+        advertised: config.rtc.node_ip.v4.map(IpAddr::V4).or(config.rtc.node_ip.v6.map(IpAddr::V6)),
+        config: serde_json::to_vec(config)?,
+        journal_bytes: JOURNAL_BYTES,
+        dev,
+        pin_cores: !dev && limits.workers <= cores,
+    })
+}
+
+/// The addresses for media: those bound for signaling, or every one of the machine.
+fn udp_addresses(config: &Config) -> Result<Vec<IpAddr>> {
+    let named: Vec<IpAddr> = config.bind_addresses.iter().copied().filter(|ip| !ip.is_unspecified()).collect();
+    if !named.is_empty() && named.iter().any(|ip| !ip.is_loopback() || config.rtc.enable_loopback_candidate) {
+        return Ok(named);
+    }
+    let mut addresses = engine_io::socket::local_addresses(config.rtc.enable_loopback_candidate)
+        .context("cannot list the addresses of this machine")?;
+    addresses.truncate(engine_table::ADDRESSES_MAX);
+    anyhow::ensure!(
+        !addresses.is_empty(),
+        "no address for media: this machine has only loopback; set rtc.enable_loopback_candidate to use it"
+    );
+    Ok(addresses)
+}
+
+fn announce(started: &Started<'_>, config: &Config, json: bool, dev: bool) {
+    let host = match config.bind_addresses.iter().find(|ip| !ip.is_unspecified()) {
+        Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+        Some(ip) => ip.to_string(),
+        None => "127.0.0.1".to_owned(),
+    };
+    let (port, udp_port) = (started.node.http_port, started.node.udp_port);
+    let http_url = format!("http://{host}:{port}");
+    let [engine, courier, signaling] = started.process_ids;
+    let mut ready = serde_json::json!({
+        "event": "ready",
+        "url": format!("ws://{host}:{port}"),
+        "http_url": http_url,
+        "port": port,
+        "udp_port": udp_port,
+        "runtime_dir": started.runtime.path(),
+        "pids": {"holder": std::process::id(), "engine": engine, "courier": courier, "signaling": signaling},
+    });
+    if dev && let Some((key, secret)) = config.keys.iter().next() {
+        ready["api_key"] = key.as_str().into();
+        ready["api_secret"] = secret.as_str().into();
+        ready["token"] = TokenBuilder::new("developer").join("demo").sign(key, secret, unix_seconds()).into();
+        ready["demo_url"] = format!("{http_url}/demo").into();
+    }
+    if json {
+        println!("{ready}");
+        return;
+    }
+    println!("Millrace {} is ready.", env!("CARGO_PKG_VERSION"));
+    println!("  signaling   ws://{host}:{port}   media UDP {udp_port}");
+    if let (Some(demo), Some(token)) = (ready["demo_url"].as_str(), ready["token"].as_str()) {
+        println!("  demo page   {demo}   (open it twice, or once more from another device)");
+        println!("  API key     {}   secret {}", ready["api_key"].as_str().unwrap_or(""), ready["api_secret"].as_str().unwrap_or(""));
+        println!("  token       {token}");
+    }
+    println!("  state       millrace ctl --runtime-dir {}", started.runtime.path().display());
+    println!("Ctrl-C ends it.");
+}
