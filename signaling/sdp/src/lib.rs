@@ -27,7 +27,7 @@ pub use description::{
 };
 pub use error::SdpError;
 pub use negotiate::{
-    AnswerPolicy, FeedbackPolicy, NegotiatedSection, PublishRequest, negotiate_publish, negotiate_send,
+    AnswerPolicy, FeedbackPolicy, NegotiatedSection, PublishRequest, layer_of_rid, negotiate_publish, negotiate_send,
 };
 pub use offer::{AcceptedSection, OfferSection, OfferState, SubscriberMedia, read_answer, write_offer};
 pub use write::{LocalDescription, SendTrack};

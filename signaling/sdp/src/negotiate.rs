@@ -101,6 +101,17 @@ impl NegotiatedSection {
     }
 }
 
+/// The simulcast layer that a rid names: 0 lowest. Clients of LiveKit write `q`, `h`, `f`; some write `2`, `1`, `0`,
+/// which count how often the full resolution is halved.
+pub fn layer_of_rid(rid: &str) -> Option<usize> {
+    match rid {
+        "q" | "2" => Some(0),
+        "h" | "1" => Some(1),
+        "f" | "0" => Some(2),
+        _ => None,
+    }
+}
+
 /// Opus parameters of every answer and offer of ours.
 pub(crate) const OPUS_FMTP: &str = "minptime=10;useinbandfec=1";
 

@@ -91,14 +91,7 @@ pub fn write_offer(
         if offered.is_empty() {
             return Err(SdpError::Misuse { what: "no codec of this kind is enabled" });
         }
-        writer.media(&Media {
-            kind,
-            protocol: MEDIA_PROTOCOL,
-            mid: &section.mid,
-            section: offered,
-            track,
-            direction,
-        });
+        writer.media(&Media { kind, protocol: MEDIA_PROTOCOL, mid: &section.mid, section: offered, track, direction });
     }
     Ok(writer.finish())
 }

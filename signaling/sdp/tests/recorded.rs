@@ -285,6 +285,7 @@ fn rust_publishers_without_rtx_keep_nack_but_are_not_sent_it() {
     assert_eq!((taken.payload_types.len(), taken.payload_types[0].rtx), (1, None));
     assert!(taken.payload_types[0].has_feedback("nack"));
     assert_eq!(taken.rids, ["h", "q"]);
+    assert_eq!(taken.rids.iter().map(|rid| layer_of_rid(rid)).collect::<Vec<_>>(), [Some(1), Some(0)]);
     assert_eq!(taken.extension_ids().repaired_rid, 11);
     let sent = negotiate_send(section, &policy);
     assert!(!sent.payload_types[0].has_feedback("nack") && sent.payload_types[0].has_feedback("nack pli"));

@@ -1,0 +1,263 @@
+//! The configuration with its defaults. Names are LiveKit's where it has one.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use engine_base::Limits;
+
+/// Everything that a node reads from its file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// TCP port of signaling and API; 0 lets the system choose.
+    pub port: u16,
+    /// Empty: every address of the machine.
+    pub bind_addresses: Vec<IpAddr>,
+    /// Secrets by API key.
+    pub keys: BTreeMap<String, String>,
+    /// A YAML file with more keys.
+    pub key_file: Option<PathBuf>,
+    pub region: String,
+    pub rtc: RtcConfig,
+    pub room: RoomConfig,
+    pub audio: AudioConfig,
+    pub limit: LimitConfig,
+    pub logging: LoggingConfig,
+    pub millrace: MillraceConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 7_880,
+            bind_addresses: Vec::new(),
+            keys: BTreeMap::new(),
+            key_file: None,
+            region: String::new(),
+            rtc: RtcConfig::default(),
+            room: RoomConfig::default(),
+            audio: AudioConfig::default(),
+            limit: LimitConfig::default(),
+            logging: LoggingConfig::default(),
+            millrace: MillraceConfig::default(),
+        }
+    }
+}
+
+impl Config {
+    /// LiveKit's development mode: 127.0.0.1:7880, UDP 7882, key `devkey` with secret `secret`.
+    pub fn dev() -> Self {
+        Self {
+            bind_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            keys: BTreeMap::from([("devkey".to_owned(), "secret".to_owned())]),
+            rtc: RtcConfig { enable_loopback_candidate: true, ..RtcConfig::default() },
+            ..Self::default()
+        }
+    }
+}
+
+/// Inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl PortRange {
+    pub const fn one(port: u16) -> Self {
+        Self { first: port, last: port }
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.first..=self.last
+    }
+}
+
+/// Addresses that clients are told instead of those found on the interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeIp {
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RtcConfig {
+    /// All media of all clients; 0 lets the system choose.
+    pub udp_port: PortRange,
+    pub node_ip: NodeIp,
+    pub enable_loopback_candidate: bool,
+    /// `host:port` for clients; empty for none.
+    pub stun_servers: Vec<String>,
+}
+
+impl Default for RtcConfig {
+    fn default() -> Self {
+        Self {
+            udp_port: PortRange::one(7_882),
+            node_ip: NodeIp::default(),
+            enable_loopback_candidate: false,
+            stun_servers: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomConfig {
+    /// A join creates the room.
+    pub auto_create: bool,
+    /// Seconds that a room waits for its first participant.
+    pub empty_timeout: u32,
+    /// Seconds that a room waits after its last participant left.
+    pub departure_timeout: u32,
+    /// 0 for no limit.
+    pub max_participants: u32,
+    pub enabled_codecs: Vec<CodecSpec>,
+    pub enable_remote_unmute: bool,
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        const CODECS: [&str; 10] = [
+            "audio/PCMU",
+            "audio/PCMA",
+            "audio/opus",
+            "audio/red",
+            "video/VP8",
+            "video/H264",
+            "video/VP9",
+            "video/AV1",
+            "video/H265",
+            "video/rtx",
+        ];
+        Self {
+            auto_create: true,
+            empty_timeout: 300,
+            departure_timeout: 20,
+            max_participants: 0,
+            enabled_codecs: CODECS.map(|mime| CodecSpec { mime: mime.to_owned(), fmtp_line: String::new() }).to_vec(),
+            enable_remote_unmute: false,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecSpec {
+    /// For example `video/vp8`.
+    pub mime: String,
+    pub fmtp_line: String,
+}
+
+/// Who counts as speaking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioConfig {
+    /// Loudest level that is silence, in −dBov: 0 is loudest, 127 silence.
+    pub active_level: u8,
+    /// Percent of an interval that must be louder.
+    pub min_percentile: u8,
+    /// Milliseconds between speaker updates.
+    pub update_interval: u32,
+    /// Updates over which the level is averaged; 0 for none.
+    pub smooth_intervals: u32,
+}
+
+impl Default for AudioConfig {
+    fn default() -> Self {
+        Self { active_level: 35, min_percentile: 40, update_interval: 400, smooth_intervals: 2 }
+    }
+}
+
+/// Bounds; 0 is "no limit" for sizes and lengths, a negative number is for counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LimitConfig {
+    /// Tracks in and out of the node.
+    pub num_tracks: i32,
+    pub bytes_per_sec: f64,
+    pub subscription_limit_video: i32,
+    pub subscription_limit_audio: i32,
+    /// Bytes of a room's or participant's metadata.
+    pub max_metadata_size: u32,
+    /// Bytes of all attributes of a participant.
+    pub max_attributes_size: u32,
+    pub max_room_name_length: u32,
+    pub max_participant_identity_length: u32,
+    pub max_participant_name_length: u32,
+    /// Bytes of one signaling message.
+    pub signal_message_size_limit: u32,
+    /// Bytes of the body of an API request.
+    pub max_api_request_body_size: u32,
+}
+
+impl Default for LimitConfig {
+    fn default() -> Self {
+        Self {
+            num_tracks: -1,
+            bytes_per_sec: -1.0,
+            subscription_limit_video: -1,
+            subscription_limit_audio: -1,
+            max_metadata_size: 512 << 10,
+            max_attributes_size: 64 << 10,
+            max_room_name_length: 256,
+            max_participant_identity_length: 256,
+            max_participant_name_length: 256,
+            signal_message_size_limit: 2 << 20,
+            max_api_request_body_size: 10 << 20,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl LogLevel {
+    /// As in tracing's filters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggingConfig {
+    pub level: LogLevel,
+    pub json: bool,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self { level: LogLevel::Info, json: false }
+    }
+}
+
+/// What LiveKit has no key for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MillraceConfig {
+    /// Packet workers; `None` for one per core.
+    pub workers: Option<u32>,
+    /// Sizes of the shared tables. `workers` inside is set by [`MillraceConfig::limits`].
+    pub table_limits: Limits,
+    /// Lock and socket of the node; `None` for one per signaling port.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+impl MillraceConfig {
+    /// The limits for a machine of `cores`. At least two workers, so that the paths between them are always in use.
+    pub fn limits(&self, cores: u32) -> Limits {
+        let workers = self.workers.unwrap_or_else(|| cores.clamp(2, Limits::WORKERS_MAX));
+        Limits { workers, ..self.table_limits }
+    }
+}
+
+impl Default for MillraceConfig {
+    fn default() -> Self {
+        Self { workers: None, table_limits: Limits::DEFAULT, runtime_dir: None }
+    }
+}
