@@ -26,6 +26,9 @@ pub(crate) enum Role {
     /// The client receives: a section for tracks of others.
     Receive(Receive),
     Application,
+    /// The client sent here and does not now. The Rust SDK then offers `recvonly`, which is no place for tracks of others
+    /// (observed: PyPI livekit 1.2.1).
+    Stopped,
     /// Neither sends nor receives.
     Idle,
     /// Port 0, outside the BUNDLE, or of an unknown kind.
@@ -181,6 +184,9 @@ impl Section {
             let layers = layers(&offered.streams, &media);
             return (Role::Publish(Publish { track, layers, request }), media);
         }
+        if matches!(known, Some(Role::Publish(_) | Role::Stopped)) {
+            return (Role::Stopped, negotiate_publish(offered, policy, &PublishRequest::default()));
+        }
         let media = negotiate_send(offered, policy);
         if !offered.direction.receives() || !receives {
             return (Role::Idle, media);
@@ -204,7 +210,7 @@ impl Section {
         match self.role {
             Role::Rejected => true,
             Role::Application => false,
-            Role::Publish(_) | Role::Receive(_) | Role::Idle => pool.get(self.media).is_empty(),
+            Role::Publish(_) | Role::Receive(_) | Role::Stopped | Role::Idle => pool.get(self.media).is_empty(),
         }
     }
 
@@ -225,7 +231,7 @@ impl Section {
             Role::Publish(_) => SectionAnswer::Publish(media()),
             Role::Receive(Receive::Fresh) => SectionAnswer::SendFree(media()),
             Role::Receive(Receive::Carrying { track, .. }) => SectionAnswer::Send(media(), track.clone()),
-            Role::Receive(Receive::Emptied { .. }) | Role::Idle => SectionAnswer::Inactive(media()),
+            Role::Receive(Receive::Emptied { .. }) | Role::Stopped | Role::Idle => SectionAnswer::Inactive(media()),
             Role::Application => SectionAnswer::Application,
             Role::Rejected => SectionAnswer::Rejected,
         }

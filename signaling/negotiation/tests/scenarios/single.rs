@@ -185,6 +185,23 @@ fn python_without_rtx_and_with_descending_rids_becomes_an_ingress() {
 }
 
 #[test]
+fn a_section_that_python_stops_sending_on_takes_no_track_of_others() {
+    let mut pc = single();
+    offer(&mut pc, 0, PYTHON_SINGLE);
+    answer(&mut pc, PYTHON_SINGLE);
+    let (head, tail) = PYTHON_SINGLE.split_at(PYTHON_SINGLE.rfind("a=sendonly").unwrap());
+    let stopped = format!("{head}a=recvonly{}", &tail["a=sendonly".len()..]);
+    for _ in 0..2 {
+        let offered = offer(&mut pc, 0, &stopped);
+        assert_eq!(offered.receiving, SectionCounts { audio: 3, video: 3 });
+        let (_, description) = answer(&mut pc, &stopped);
+        let section = description.section("8").unwrap();
+        assert_eq!((section.direction, section.streams.simulcast.recv.len()), (Direction::Inactive, 2));
+    }
+    assert_eq!(offer(&mut pc, 0, PYTHON_SINGLE).published.len(), 2);
+}
+
+#[test]
 fn an_ice_restart_changes_our_credentials_and_keeps_the_former_ones_valid() {
     let join = first_sections(CHROMIUM_SINGLE, JOIN_SECTIONS);
     let mut pc = single();
