@@ -134,3 +134,29 @@ fn local(transport: TransportRef, node: u32, credential: u8, random: IceRandom) 
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     IceCredentials { ufrag: text(&ufrag), password: text(&password(random.password)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn restarts_alternate_between_the_two_places_and_wrap() {
+        let random = |seed: u8| IceRandom { ufrag: u32::from(seed), password: [seed; 24] };
+        let mut ice = LocalIce::new(TransportRef::new(9, 4), 5, random(0));
+        let mut row = TransportRow::new_zeroed();
+        ice.fill_transport(&mut row);
+        assert!(row.credentials[1].local_ufrag.is_empty());
+        for restart in 1..=130_u8 {
+            let before = ice.local().clone();
+            ice.restart(random(restart));
+            ice.fill_transport(&mut row);
+            let newest = usize::from(row.credentials_newest);
+            let ufrag = LocalUfrag::decode(row.credentials[newest].local_ufrag.as_bytes()).unwrap();
+            assert_eq!((newest, ufrag.credential), (usize::from(restart % 2), restart % 64));
+            assert_eq!((ufrag.index, ufrag.generation, ufrag.node), (9, 4, 5));
+            assert_eq!(row.credentials[1 - newest].local_password.as_str(), before.password);
+        }
+    }
+}

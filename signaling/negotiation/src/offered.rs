@@ -1,14 +1,16 @@
 //! A connection on which the client makes the offers: the publisher connection of the dual layout, and the only one of the
 //! single layout, on which tracks of others go into sections that the client receives on (PROTOCOL §2.5, §3.5).
 
+mod placement;
+
 use std::collections::BTreeMap;
 
 use engine_base::{Kind, TransportRef};
-use engine_table::{EgressRow, IngressRow, TransportRow, transport_flags};
+use engine_table::{IngressRow, TransportRow, transport_flags};
 use serde::{Deserialize, Serialize};
 use signaling_sdp::{
     AnswerPolicy, CodecKey, Fingerprint, LocalDescription, MediaSection, NegotiatedSection, PublishRequest,
-    SectionAnswer, SendTrack, SessionDescription, Setup, answer_setup, negotiate_publish, write_answer,
+    SectionAnswer, SessionDescription, Setup, answer_setup, negotiate_publish, write_answer,
 };
 
 use crate::error::NegotiationError;
@@ -16,7 +18,7 @@ use crate::ice::{IceRandom, LocalIce, LocalNode, check_remote};
 use crate::remote::Remote;
 use crate::requirement::{Asked, SectionCounts};
 use crate::rows::{self, check_name};
-use crate::section::{MediaPool, Receive, Role, Section, engine_kind};
+use crate::section::{MediaPool, Role, Section, engine_kind};
 use crate::streams::{PublishedLayer, msid};
 
 /// What the connection is for.
@@ -115,9 +117,6 @@ impl From<ParsedOffer> for String {
         offer.text
     }
 }
-
-/// Receiving sections that we make a client have: half of what the SDP parser takes, 4 times the largest grid of the demo.
-const RECEIVING_SECTIONS_MAX: u32 = 128;
 
 impl OfferedPc {
     /// `session_id`: random, 63 bits are used (`o=`).
@@ -308,7 +307,8 @@ impl OfferedPc {
         self.sections.iter().find(|section| section.mid == mid)
     }
 
-    /// Fills what the section decides of an ingress row; see `rows::fill_ingress`. `false` when the client does not send there.
+    /// Fills an ingress row but `state`, `generation`, `label` and the flags muted, SVC and microphone. `false` when the client
+    /// does not send on `mid`.
     pub fn fill_ingress(&self, mid: &str, row: &mut IngressRow) -> bool {
         let Some((media, layers)) = self.published_media(mid) else { return false };
         row.transport = self.transport();
@@ -316,102 +316,9 @@ impl OfferedPc {
         true
     }
 
-    // --- Tracks of others (single layout) ---
-
-    /// Whether some section of `kind` can carry a track of one of `source`'s codecs. `None` while there is no section.
-    pub fn can_receive(&self, kind: Kind, source: &[CodecKey]) -> Option<bool> {
-        let mut sections = self.sections.iter().filter(|section| section.is_of(kind) && section.receive().is_some());
-        let first = sections.next()?;
-        let carries = |section: &Section| rows::carries(self.media.get(section.media), source);
-        Some(carries(first) || sections.any(carries))
-    }
-
-    /// Whether a stream of this connection has `ssrc`. A new track needs one that no other has, nor had before.
-    pub fn uses_ssrc(&self, ssrc: u32) -> bool {
-        self.sections.iter().any(|section| match &section.role {
-            Role::Publish(publish) => publish.layers.iter().any(|layer| layer.ssrc == ssrc || layer.rtx_ssrc == ssrc),
-            Role::Receive(receive) => {
-                receive.track().is_some_and(|track| track.ssrc == ssrc || track.rtx_ssrc == Some(ssrc))
-            }
-            _ => false,
-        })
-    }
-
-    /// Puts a track into a free section of its kind that can carry one of `source`'s codecs, and returns its mid. The client
-    /// learns it from the answer to the pending offer, or to the next one.
-    pub fn place(&mut self, kind: Kind, track: SendTrack, source: &[CodecKey]) -> Option<String> {
-        let media = &self.media;
-        let fits = |section: &Section| {
-            let free = section.is_of(kind) && section.receive().is_some_and(Receive::is_free);
-            free && rows::carries(media.get(section.media), source)
-        };
-        let section = self.sections.iter_mut().find(|section| fits(section))?;
-        let track = rows::fitted(track, media.get(section.media));
-        section.role = Role::Receive(Receive::Carrying { track, told: false });
-        Some(section.mid.clone())
-    }
-
-    /// Takes the track out of its section. `false` when there is none.
-    pub fn free(&mut self, mid: &str) -> bool {
-        let Some(section) = self.sections.iter_mut().find(|section| section.mid == mid) else { return false };
-        match &mut section.role {
-            Role::Receive(receive) if receive.track().is_some() => *receive = receive.emptied(),
-            _ => return false,
-        }
-        true
-    }
-
-    /// The mid that carries `track_id`.
-    pub fn mid_of(&self, track_id: &str) -> Option<&str> {
-        let carries = |section: &&Section| section.track().is_some_and(|track| track.track_id == track_id);
-        self.sections.iter().find(carries).map(|section| section.mid.as_str())
-    }
-
-    /// Whether the client has yet to learn of a placed or freed track.
-    pub fn needs_offer(&self) -> bool {
-        self.sections.iter().filter_map(Section::receive).any(|receive| !receive.is_told())
-    }
-
-    /// The `media_sections_requirement` to send now, if any: sections that the client shall add for `waiting` tracks without
-    /// one, or zeros when it shall only offer again. Nothing is asked twice, and nothing while an offer is pending, as its
-    /// answer may settle it: call this after the answer.
-    pub fn requirement(&mut self, waiting: SectionCounts) -> Option<SectionCounts> {
-        if self.pending.is_some() || self.layout == Layout::Publisher {
-            return None;
-        }
-        let mut spare = SectionCounts::default();
-        for section in &self.sections {
-            let usable = section.receive().is_some_and(|receive| receive.track().is_none());
-            if let Some(kind) = engine_kind(section.kind).filter(|_| usable) {
-                *spare.of(kind) += 1;
-            }
-        }
-        let receiving = self.receiving();
-        let most = SectionCounts { audio: RECEIVING_SECTIONS_MAX, video: RECEIVING_SECTIONS_MAX }.less(receiving);
-        let needed = waiting.less(spare).at_most(most);
-        self.asked.ask(needed, self.needs_offer())
-    }
-
-    /// The client resumed: what was asked of it may be lost. Its next offer settles that.
-    pub fn resumed(&mut self) {
-        self.asked.resumed();
-    }
-
     fn receiving(&self) -> SectionCounts {
         receiving(&self.sections)
     }
-
-    /// Fills what the section decides of an egress row. `source`: [`Self::codec_keys`] of the publisher's section. `false`
-    /// when `mid` carries no track or none of the codecs.
-    pub fn fill_egress(&self, mid: &str, source: &[CodecKey], row: &mut EgressRow) -> bool {
-        let Some(section) = self.section(mid) else { return false };
-        let (Some(track), Some(kind)) = (section.track(), engine_kind(section.kind)) else { return false };
-        row.kind = kind as u8;
-        row.transport = self.transport();
-        rows::fill_egress(self.media.get(section.media), track, source, mid, row)
-    }
-
-    // --- Descriptions and the transport ---
 
     /// Answers the pending offer, once; `None` without one.
     pub fn answer(&mut self, node: &LocalNode<'_>) -> Result<Option<Answer>, NegotiationError> {

@@ -141,3 +141,23 @@ pub(crate) fn check_name(name: &str, what: &'static str) -> Result<(), Negotiati
 pub(crate) fn codec_keys(section: &NegotiatedSection) -> Vec<CodecKey> {
     section.payload_types.iter().filter(|pt| pt.codec != Codec::None).map(PayloadType::key).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signaling_sdp::H264;
+
+    fn h264(profile_level_id: u32, packetization_mode: u8) -> CodecKey {
+        CodecKey { codec: Codec::H264, h264: Some(H264 { profile_level_id, packetization_mode }) }
+    }
+
+    #[test]
+    fn formats_differ_by_profile_and_mode_but_not_by_level() {
+        let formats = [h264(0x42e01f, 1), h264(0x42e01f, 0), h264(0x42001f, 1), h264(0x42001f, 0)];
+        assert_eq!(formats.map(|key| format_of(&key)), [1, 2, 3, 4]);
+        assert_eq!(format_of(&h264(0x42e034, 1)), 1);
+        assert!(format_of(&h264(0x42c01f, 1)) >= 5);
+        assert_ne!(format_of(&h264(0x42c01f, 1)), format_of(&h264(0x42c01f, 0)));
+        assert_eq!(format_of(&CodecKey::of(Codec::Vp9)), 0);
+    }
+}

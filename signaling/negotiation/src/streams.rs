@@ -59,3 +59,43 @@ fn first_primary(streams: &Streams) -> u32 {
     };
     streams.ssrcs.iter().map(|info| info.ssrc).find(|&ssrc| !repairs(ssrc)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use signaling_sdp::{SsrcGroup, SsrcInfo};
+
+    use super::*;
+
+    fn rids(rids: &[&str]) -> Vec<String> {
+        let rids = rids.iter().map(|&rid| rid.to_owned()).collect();
+        let section = NegotiatedSection { rids, ..NegotiatedSection::default() };
+        layers(&Streams::default(), &section).into_iter().map(|layer| layer.rid).collect()
+    }
+
+    #[test]
+    fn names_decide_about_layers() {
+        assert_eq!(rids(&["f", "h", "q"]), ["q", "h", "f"]);
+        assert_eq!(rids(&["0", "1", "2"]), ["2", "1", "0"]);
+        assert_eq!(rids(&["h", "f"]), ["h", "f"]);
+        assert_eq!(rids(&["low", "high", "x", "y"]), ["low", "high", "x"]);
+    }
+
+    #[test]
+    fn layers_without_rids_come_from_their_simulcast_group() {
+        let group =
+            |semantics: &str, ssrcs: &[u32]| SsrcGroup { semantics: semantics.to_owned(), ssrcs: ssrcs.to_vec() };
+        let info = |ssrc| SsrcInfo { ssrc, cname: None, msid: None };
+        let mut streams = Streams {
+            ssrcs: [11, 1, 2, 12].map(info).to_vec(),
+            ssrc_groups: vec![group("FID", &[1, 11]), group("FID", &[2, 12]), group("SIM", &[1, 2])],
+            ..Streams::default()
+        };
+        let found = |streams: &Streams| -> Vec<(u32, u32)> {
+            layers(streams, &NegotiatedSection::default()).iter().map(|l| (l.ssrc, l.rtx_ssrc)).collect()
+        };
+        assert_eq!(found(&streams), [(1, 11), (2, 12)]);
+        streams.ssrc_groups.pop();
+        assert_eq!(found(&streams), [(1, 11)]);
+        assert_eq!(found(&Streams::default()), [(0, 0)]);
+    }
+}

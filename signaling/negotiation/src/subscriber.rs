@@ -79,8 +79,8 @@ struct Outstanding {
     ssrcs: Vec<Option<u32>>,
 }
 
-/// Half of what the SDP parser takes.
-const SECTIONS_MAX: usize = 128;
+/// At 3 kB a section, the client's answer is half of the 1 MiB that the SDP parser takes.
+const SECTIONS_MAX: usize = 192;
 
 impl SubscriberPc {
     /// `session_id`: random, 63 bits are used. `first_id`: of the first offer; random 1 to 256, so that a client can tell the
@@ -283,8 +283,9 @@ impl SubscriberPc {
         self.changed = true;
     }
 
-    /// Fills what the section decides of an egress row. `source`: codec keys of the publisher's section. `false` when `mid`
-    /// carries no track or the client takes none of the codecs.
+    /// Fills an egress row but `state`, `generation`, `ingress`, `priority`, `label`, the layer limits and the flag enabled.
+    /// `source`: codec keys of the publisher's section. `false` when `mid` carries no track or the client takes none of the
+    /// codecs.
     pub fn fill_egress(&self, mid: &str, source: &[CodecKey], row: &mut EgressRow) -> bool {
         let Some(section) = self.sections.iter().find(|section| section.offer.mid == mid) else { return false };
         let OfferState::Send(kind, track) = &section.offer.state else { return false };

@@ -1,0 +1,105 @@
+//! Tracks of others in sections that the client receives on: the single layout.
+
+use engine_base::Kind;
+use engine_table::EgressRow;
+use signaling_sdp::{CodecKey, SendTrack};
+
+use super::{Layout, OfferedPc};
+use crate::requirement::SectionCounts;
+use crate::rows;
+use crate::section::{Receive, Role, Section, engine_kind};
+
+/// Receiving sections of a kind that we make a client have: two kinds are 192 of the 256 sections that the SDP parser takes,
+/// which leaves 64 for data and for what the client publishes.
+const RECEIVING_SECTIONS_MAX: u32 = 96;
+
+impl OfferedPc {
+    /// Whether some section of `kind` can carry a track of one of `source`'s codecs. `None` while there is no section.
+    pub fn can_receive(&self, kind: Kind, source: &[CodecKey]) -> Option<bool> {
+        let mut sections = self.sections.iter().filter(|section| section.is_of(kind) && section.receive().is_some());
+        let first = sections.next()?;
+        let carries = |section: &Section| rows::carries(self.media.get(section.media), source);
+        Some(carries(first) || sections.any(carries))
+    }
+
+    /// Whether a stream of this connection has `ssrc`. A new track needs one that no other has, nor had before.
+    pub fn uses_ssrc(&self, ssrc: u32) -> bool {
+        self.sections.iter().any(|section| match &section.role {
+            Role::Publish(publish) => publish.layers.iter().any(|layer| layer.ssrc == ssrc || layer.rtx_ssrc == ssrc),
+            Role::Receive(receive) => {
+                receive.track().is_some_and(|track| track.ssrc == ssrc || track.rtx_ssrc == Some(ssrc))
+            }
+            _ => false,
+        })
+    }
+
+    /// Puts a track into a free section of its kind that can carry one of `source`'s codecs, and returns its mid. The client
+    /// learns it from the answer to the pending offer, or to the next one.
+    pub fn place(&mut self, kind: Kind, track: SendTrack, source: &[CodecKey]) -> Option<String> {
+        let media = &self.media;
+        let fits = |section: &Section| {
+            let free = section.is_of(kind) && section.receive().is_some_and(Receive::is_free);
+            free && rows::carries(media.get(section.media), source)
+        };
+        let section = self.sections.iter_mut().find(|section| fits(section))?;
+        let track = rows::fitted(track, media.get(section.media));
+        section.role = Role::Receive(Receive::Carrying { track, told: false });
+        Some(section.mid.clone())
+    }
+
+    /// Takes the track out of its section. `false` when there is none.
+    pub fn free(&mut self, mid: &str) -> bool {
+        let Some(section) = self.sections.iter_mut().find(|section| section.mid == mid) else { return false };
+        match &mut section.role {
+            Role::Receive(receive) if receive.track().is_some() => *receive = receive.emptied(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The mid that carries `track_id`.
+    pub fn mid_of(&self, track_id: &str) -> Option<&str> {
+        let carries = |section: &&Section| section.track().is_some_and(|track| track.track_id == track_id);
+        self.sections.iter().find(carries).map(|section| section.mid.as_str())
+    }
+
+    /// Whether the client has yet to learn of a placed or freed track.
+    pub fn needs_offer(&self) -> bool {
+        self.sections.iter().filter_map(Section::receive).any(|receive| !receive.is_told())
+    }
+
+    /// The `media_sections_requirement` to send now, if any: sections that the client shall add for `waiting` tracks without
+    /// one, or zeros when it shall only offer again. Nothing is asked twice, and nothing while an offer is pending, as its
+    /// answer may settle it: call this after the answer.
+    pub fn requirement(&mut self, waiting: SectionCounts) -> Option<SectionCounts> {
+        if self.pending.is_some() || self.layout == Layout::Publisher {
+            return None;
+        }
+        let mut spare = SectionCounts::default();
+        for section in &self.sections {
+            let usable = section.receive().is_some_and(|receive| receive.track().is_none());
+            if let Some(kind) = engine_kind(section.kind).filter(|_| usable) {
+                *spare.of(kind) += 1;
+            }
+        }
+        let receiving = self.receiving();
+        let most = SectionCounts { audio: RECEIVING_SECTIONS_MAX, video: RECEIVING_SECTIONS_MAX }.less(receiving);
+        let needed = waiting.less(spare).at_most(most);
+        self.asked.ask(needed, self.needs_offer())
+    }
+
+    /// The client resumed: what was asked of it may be lost. Its next offer settles that.
+    pub fn resumed(&mut self) {
+        self.asked.resumed();
+    }
+
+    /// Fills an egress row but `state`, `generation`, `ingress`, `priority`, `label`, the layer limits and the flag enabled.
+    /// `source`: [`Self::codec_keys`] of the publisher's section. `false` when `mid` carries no track or none of the codecs.
+    pub fn fill_egress(&self, mid: &str, source: &[CodecKey], row: &mut EgressRow) -> bool {
+        let Some(section) = self.section(mid) else { return false };
+        let (Some(track), Some(kind)) = (section.track(), engine_kind(section.kind)) else { return false };
+        row.kind = kind as u8;
+        row.transport = self.transport();
+        rows::fill_egress(self.media.get(section.media), track, source, mid, row)
+    }
+}
