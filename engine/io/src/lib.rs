@@ -19,7 +19,10 @@ mod arena;
 mod batch;
 pub mod memory;
 pub mod port;
+pub mod socket;
+pub mod uring;
 
 pub use batch::{Batch, Datagram, RECEIVE_PAYLOAD_BYTES};
 pub use memory::MemoryPort;
 pub use port::{Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
+pub use uring::{SetupError, UringConfig, UringPort};
