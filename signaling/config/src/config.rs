@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use engine_base::Limits;
+use serde::{Deserialize, Serialize};
 
 /// Everything that a node reads from its file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// TCP port of signaling and API; 0 lets the system choose.
     pub port: u16,
@@ -57,7 +58,7 @@ impl Config {
 }
 
 /// Inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortRange {
     pub first: u16,
     pub last: u16,
@@ -74,13 +75,13 @@ impl PortRange {
 }
 
 /// Addresses that clients are told instead of those found on the interfaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeIp {
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtcConfig {
     /// All media of all clients; 0 lets the system choose.
     pub udp_port: PortRange,
@@ -101,7 +102,7 @@ impl Default for RtcConfig {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomConfig {
     /// A join creates the room.
     pub auto_create: bool,
@@ -140,7 +141,7 @@ impl Default for RoomConfig {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodecSpec {
     /// For example `video/vp8`.
     pub mime: String,
@@ -148,7 +149,7 @@ pub struct CodecSpec {
 }
 
 /// Who counts as speaking.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioConfig {
     /// Loudest level that is silence, in −dBov: 0 is loudest, 127 silence.
     pub active_level: u8,
@@ -167,7 +168,7 @@ impl Default for AudioConfig {
 }
 
 /// Bounds; 0 is "no limit" for sizes and lengths, a negative number is for counts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitConfig {
     /// Tracks in and out of the node.
     pub num_tracks: i32,
@@ -205,7 +206,7 @@ impl Default for LimitConfig {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogLevel {
     Debug,
     Info,
@@ -225,7 +226,7 @@ impl LogLevel {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggingConfig {
     pub level: LogLevel,
     pub json: bool,
@@ -238,11 +239,12 @@ impl Default for LoggingConfig {
 }
 
 /// What LiveKit has no key for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MillraceConfig {
     /// Packet workers; `None` for one per core.
     pub workers: Option<u32>,
     /// Sizes of the shared tables. `workers` inside is set by [`MillraceConfig::limits`].
+    #[serde(with = "crate::limits")]
     pub table_limits: Limits,
     /// Lock and socket of the node; `None` for one per signaling port.
     pub runtime_dir: Option<PathBuf>,

@@ -6,6 +6,7 @@
 
 mod config;
 mod document;
+mod limits;
 mod load;
 mod notice;
 mod read;

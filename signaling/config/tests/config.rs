@@ -194,3 +194,12 @@ proptest! {
         let _ = Config::parse(&format!("rtc:\n  {yaml}"));
     }
 }
+
+#[test]
+fn a_configuration_comes_back_from_the_json_that_the_holder_hands_over() {
+    let mut config = Config::dev();
+    config.millrace.workers = Some(3);
+    config.rtc.node_ip.v4 = Some("192.0.2.1".parse().unwrap());
+    let json = serde_json::to_vec(&config).unwrap();
+    assert_eq!(serde_json::from_slice::<Config>(&json).unwrap(), config);
+}
