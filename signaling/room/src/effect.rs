@@ -4,6 +4,7 @@ use signaling_program::RowChange;
 use signaling_protocol::proto;
 use signaling_token::Claims;
 
+use crate::delta::Delta;
 use crate::input::{ConnectionId, RequestId};
 
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub enum Effect {
         request: RequestId,
         reply: Result<ApiReply, ApiError>,
     },
+    /// For the other nodes of this room; only after [`Room::replicate`](crate::Room::replicate).
+    Delta(Box<Delta>),
     /// The room has ended: its journal keys are removed and all its rows freed by the effects before.
     Ended,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use crate::delta::Delta;
 use engine_base::{IngressRef, TimeNs, TransportRef};
 use engine_table::{IngressObserved, SessionRow, TransportObserved};
 use signaling_program::RowAllocator;
@@ -121,6 +122,8 @@ pub enum Input {
         request: RequestId,
         call: ApiCall,
     },
+    /// From another node of this room.
+    Delta(Box<Delta>),
     /// The node shuts down: everybody gets leave SERVER_SHUTDOWN.
     Shutdown,
 }

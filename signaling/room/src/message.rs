@@ -1,0 +1,37 @@
+//! What one participant, or the API, wants of another participant: addressed by identity, wherever it is connected.
+
+use std::collections::BTreeMap;
+
+use signaling_protocol::proto;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// RemoveParticipant, or another session of the identity joined (`sid` is the one that ends then).
+    End {
+        sid: Option<String>,
+        reason: proto::DisconnectReason,
+    },
+    Mute {
+        track_sid: String,
+        muted: bool,
+    },
+    Update(Box<Update>),
+    Subscribe {
+        requests: Vec<(String, String)>,
+        subscribe: bool,
+    },
+    /// Somebody has begun to receive this track.
+    Subscribed {
+        track_sid: String,
+    },
+}
+
+/// Changes of a participant; what is `None` or absent stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Update {
+    pub name: Option<String>,
+    pub metadata: Option<String>,
+    /// An empty value removes the key.
+    pub attributes: BTreeMap<String, String>,
+    pub permission: Option<proto::ParticipantPermission>,
+}
