@@ -10,7 +10,7 @@ import { join, normalize } from "node:path";
 import { emit, load, serve } from "./lines.mjs";
 
 const { chromium } = load("playwright-core");
-const { SignalResponse, SignalRequest } = load("@livekit/protocol");
+const { SignalResponse, SignalRequest, TrackSource } = load("@livekit/protocol");
 const { AccessToken } = load("livekit-server-sdk");
 
 const FLAGS = [
@@ -129,7 +129,8 @@ serve(
     },
     token: async ({ key, secret, identity, name, ttlSeconds = 3600, grant, ...claims }) => {
       const token = new AccessToken(key, secret, { identity, name, ttl: ttlSeconds, ...claims });
-      token.addGrant(grant);
+      const canPublishSources = grant.canPublishSources?.map((name) => TrackSource[name.toUpperCase()]);
+      token.addGrant(canPublishSources ? { ...grant, canPublishSources } : grant);
       return token.toJwt();
     },
   },

@@ -56,3 +56,15 @@ pub fn until<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Resul
         }
     }
 }
+
+/// Asks `probe` until it gives something, or `patience` has passed.
+pub fn within<T>(patience: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        let found = probe();
+        if found.is_some() || started.elapsed() >= patience {
+            return found;
+        }
+        std::thread::park_timeout(POLL);
+    }
+}

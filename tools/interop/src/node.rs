@@ -142,6 +142,25 @@ impl Node {
         pid
     }
 
+    /// Stops a process without ending it; [`Node::resume`] lets it go on.
+    pub fn pause(&self, name: &str) {
+        send(self.pid_of(name), Signal::STOP);
+    }
+
+    pub fn resume(&self, name: &str) {
+        send(self.pid_of(name), Signal::CONT);
+    }
+
+    /// Runs the node's executable to its end and gives what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new(environment::node()).args(arguments).output().expect("the node's executable starts");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("output in UTF-8")
+    }
+
     /// Waits until another process than `old` runs under that name.
     pub fn wait_restarted(&self, name: &str, old: u32, patience: Duration) -> u32 {
         until(&format!("{name} runs again"), patience, || {

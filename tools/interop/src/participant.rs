@@ -252,6 +252,14 @@ impl Participant {
         })
     }
 
+    /// Waits until this client does not see `identity` any more.
+    pub fn until_gone(&self, identity: &str) {
+        until(&format!("{}: {identity} is gone", self.identity), PATIENCE, || match self.view_of(identity) {
+            None => Ok(()),
+            Some(view) => Err(view.to_string()),
+        });
+    }
+
     fn owns(&self, event: &Event) -> bool {
         event["page"] == self.identity
     }

@@ -2,3 +2,13 @@
 //! measures, and two Chromiums on one machine measure each other.
 
 mod both_ways;
+mod courier_kill;
+mod demo_page;
+mod http_surface;
+mod membership;
+mod node_life;
+mod permissions;
+mod resume;
+mod room_service;
+mod signaling_kill;
+mod simulcast;

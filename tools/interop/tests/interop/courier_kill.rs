@@ -1,0 +1,88 @@
+//! `kill -9` of the courier: media goes on, new joins work, sessions with data channels are moved.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tools_interop::{Layout, Participant, Scene, Take, Video, flows, wall_ms};
+
+/// Joins work again this long after the kill.
+const WORKS_AGAIN_MS: u64 = 1000;
+
+/// A join takes this long when nothing is wrong.
+const JOIN_MS: u64 = 1000;
+
+#[test]
+fn media_is_untouched_and_data_arrives_again() {
+    for layout in [Layout::Single, Layout::Dual] {
+        let scene = Scene::own();
+        let options = scene.options().layout(layout);
+        let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
+        let mark = (alice.mark(), bob.mark());
+        for each in [&alice, &bob] {
+            each.join(&options);
+        }
+        let (to_bob, to_alice) = (alice.publish_video(&Video::small("vp8")), bob.publish_video(&Video::small("vp8")));
+        alice.wait(mark.0, "first_frame", |event| event["sid"] == *to_alice.sid);
+        bob.wait(mark.1, "first_frame", |event| event["sid"] == *to_bob.sid);
+        says(&alice, &bob, "before the kill");
+        says(&bob, &alice, "before the kill");
+
+        let before = [Take::now(&alice, &bob), Take::now(&bob, &alice)];
+        let old = scene.node.kill("courier");
+        scene.node.wait_restarted("courier", old, Duration::from_secs(1));
+        // Ten seconds of media: 150 frames.
+        let after = [before[0].after_frames(150, &alice, &bob), before[1].after_frames(150, &bob, &alice)];
+        for flow in [0, 1].into_iter().flat_map(|side| flows(&before[side], &after[side])) {
+            assert_eq!(flow.packets_lost, 0, "media was touched in {layout:?}: {flow:?}");
+            flow.assert_arrived(95);
+        }
+        says(&alice, &bob, "ten seconds after the kill");
+        says(&bob, &alice, "ten seconds after the kill");
+    }
+}
+
+#[test]
+fn new_joins_work_within_a_second() {
+    let scene = Scene::own();
+    let bob = scene.python("bob");
+    bob.join(&scene.options());
+    let video = bob.publish_video(&Video::small("vp8"));
+    // The browser's own first start of its media stack is not what is measured.
+    let alice = scene.chromium("alice");
+    alice.join(&scene.options());
+    let late = scene.chromium("late");
+
+    let mark = late.mark();
+    let killed_at = wall_ms();
+    scene.node.kill("courier");
+    late.join(&scene.options());
+    let joined = late.wait(mark, "joined", |_| true);
+    let took = joined["at"].as_u64().unwrap_or(u64::MAX).saturating_sub(killed_at);
+    println!("joined {took} ms after the kill");
+    assert!(took <= WORKS_AGAIN_MS + JOIN_MS, "the join after the kill took {took} ms");
+    late.wait(mark, "first_frame", |event| event["sid"] == *video.sid);
+}
+
+#[test]
+fn a_join_in_the_middle_of_its_handshake_is_sent_round_again() {
+    let scene = Scene::own();
+    let bob = scene.python("bob");
+    bob.join(&scene.options());
+    let video = bob.publish_video(&Video::small("vp8"));
+    let alice = scene.chromium("alice");
+    let options = scene.options();
+    let token = alice.token(&options);
+    let mark = alice.mark();
+    alice.begin("join", json!([{ "url": scene.node.url, "token": token, "singlePeerConnection": true }]));
+    alice.wait(mark, "signal_first", |event| event["kind"] == "join");
+    scene.node.kill("courier");
+    let seen = |event: &serde_json::Value| event["sid"] == *video.sid;
+    alice.wait_within(mark, "first_frame", Duration::from_secs(10), seen);
+    says(&bob, &alice, "after a join through a kill");
+}
+
+fn says(from: &Participant, to: &Participant, text: &str) {
+    let mark = to.mark();
+    from.send_data(text, json!({ "reliable": true }));
+    to.wait(mark, "data", |event| event["text"] == text && event["identity"] == *from.identity);
+}
