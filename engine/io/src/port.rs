@@ -27,8 +27,8 @@ pub trait Port {
     }
 
     /// Ends the turn: submits what was committed, then sleeps until a datagram, a wake or `timeout_ns` from now (`None`: for
-    /// ever). It sets `sleeping` to 1 first and asks `has_work` after that, so that a producer that publishes, then reads
-    /// `sleeping` (both SeqCst), is never missed; with work it does not sleep. `sleeping` is 0 on return.
+    /// ever). It sets `sleeping` to 1 first and asks `has_work` after that, with a SeqCst fence between, so that a producer that
+    /// publishes, fences and then reads `sleeping` is never missed; with work it does not sleep. `sleeping` is 0 on return.
     ///
     /// **Cost**: one syscall.
     fn wait(&mut self, sleeping: &AtomicU64, timeout_ns: Option<u64>, has_work: impl FnOnce() -> bool);
@@ -47,11 +47,12 @@ pub trait Sender {
 
     fn release(&mut self, slot: SendSlot);
 
-    /// Queues the slot's first `outgoing.bytes` bytes. The slot is free again when the kernel has completed the send.
+    /// Queues the slot's first `outgoing.bytes` bytes. The slot is free again when the kernel has completed the send. The
+    /// socket's index and the length are asserted; whatever is wrong with the destination is a failure.
     fn commit(&mut self, slot: SendSlot, outgoing: Outgoing);
 
-    /// Queues a wake-up of another worker of this process; at most one per worker and flush. Only needed when that worker's
-    /// `sleeping` word was 1 after the publication.
+    /// Queues a wake-up of another worker of this process; repeated ones are merged until they are submitted. Only needed when
+    /// that worker's `sleeping` word was 1, read after the publication and a SeqCst fence.
     fn wake(&mut self, worker: u32);
 
     /// Submits what is queued; `wait` does it too.

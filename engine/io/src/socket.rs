@@ -79,7 +79,7 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, source } = self;
-        write!(f, "cannot bind UDP {address}: {source}\n")?;
+        writeln!(f, "cannot bind UDP {address}: {source}")?;
         match source.kind() {
             io::ErrorKind::AddrInUse => {
                 let port = address.port();

@@ -145,21 +145,23 @@ impl UringPort {
                 .build()
                 .user_data(token.user_data());
             // SAFETY: template and buffers live as long as the ring (invariant 4).
-            unsafe { self.sender.queue.push(entry) };
-            listener.state = ListenerState::Armed;
+            if unsafe { self.sender.queue.push(entry) } {
+                listener.state = ListenerState::Armed;
+            } else {
+                self.ended += 1;
+            }
         }
     }
 
     /// The eventfd is never read: each write gives one completion, whatever its count.
     #[cold]
     fn arm_event(&mut self) {
-        self.sender.event_ended = false;
         let entry = opcode::PollAdd::new(types::Fixed(self.sockets.len() as u32), libc::POLLIN as u32)
             .multi(true)
             .build()
             .user_data(Token::Event.user_data());
         // SAFETY: the request points to nothing.
-        unsafe { self.sender.queue.push(entry) };
+        self.sender.event_ended = !unsafe { self.sender.queue.push(entry) };
     }
 
     /// Gives the batch's buffers back to the kernel.
@@ -276,7 +278,6 @@ impl Port for UringPort {
     fn wait(&mut self, sleeping: &AtomicU64, timeout_ns: Option<u64>, has_work: impl FnOnce() -> bool) {
         self.recycle();
         self.arm();
-        self.sender.forget_wakes();
         sleeping.store(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         let sleep = !has_work() && self.sender.backlog.is_empty();

@@ -260,6 +260,31 @@ fn workers_wake_each_other_through_their_rings() {
 }
 
 #[test]
+fn a_wake_after_a_submission_is_a_new_one() {
+    let mut ports: Vec<UringPort> =
+        (0..2).map(|_| UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap()).collect();
+    let wakers = || ports.iter().map(|port| port.waker().unwrap()).collect::<Vec<_>>();
+    let (first, second) = (wakers(), wakers());
+    let mut woken = ports.pop().unwrap();
+    let mut waking = ports.pop().unwrap();
+    woken.start(first).unwrap();
+    waking.start(second).unwrap();
+    let sink = client().local_addr().unwrap();
+    waking.sender().wake(1);
+    waking.sender().wake(1);
+    // More than the submission queue holds, so that the wake above leaves in the middle of the turn.
+    for _ in 0..200 {
+        send(&mut waking, sink, b"x", 0);
+    }
+    waking.sender().wake(1);
+    waking.sender().flush();
+    turns(&mut woken, |port| {
+        port.receive(8);
+        port.counters().wakes == 2
+    });
+}
+
+#[test]
 fn waking_a_ring_that_has_not_started_is_counted() {
     let other = UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap();
     let mut port = UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap();

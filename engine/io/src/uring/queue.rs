@@ -65,6 +65,9 @@ pub(crate) struct Queue {
     ring: IoUring,
     /// Waiting does not count as I/O wait of the machine, where the kernel can say so (6.14).
     wait_flags: EnterFlags,
+    /// Bit per worker whose wake-up is queued and not submitted yet. A later one is needed after a submission, because the
+    /// worker may have slept again.
+    pub(crate) wakes_queued: u64,
 }
 
 impl Queue {
@@ -82,7 +85,7 @@ impl Queue {
             .dontfork()
             .build(SUBMISSIONS)?;
         let wait_flags = if ring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
-        Ok(Self { ring, wait_flags })
+        Ok(Self { ring, wait_flags, wakes_queued: 0 })
     }
 
     /// Binds the ring to the calling thread.
@@ -99,18 +102,19 @@ impl Queue {
         unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }.try_clone_to_owned()
     }
 
-    /// Queues a request; a full queue is submitted first.
+    /// Queues a request; a full queue is submitted first. False when the kernel had no memory to take any: the request is
+    /// not queued.
     ///
     /// # Safety
     /// What the request points to stays valid until its completion (invariant 4).
     #[inline]
-    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
+    #[must_use]
+    pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) -> bool {
         if self.ring.submission().is_full() {
             self.enter(0, false, None);
         }
         // SAFETY: as promised by the caller.
-        let pushed = unsafe { self.ring.submission().push(&entry) };
-        assert!(pushed.is_ok(), "the kernel took none of the submitted requests");
+        unsafe { self.ring.submission().push(&entry) }.is_ok()
     }
 
     /// Submits what is queued.
@@ -143,6 +147,7 @@ impl Queue {
         if completions > 0 {
             flags |= self.wait_flags;
         }
+        self.wakes_queued = 0;
         let queued = self.ring.submission().len() as u32;
         // SAFETY: the arguments are those that EXT_ARG announces and outlive the call.
         let entered = unsafe { self.ring.submitter().enter(queued, completions, flags.bits(), Some(&arguments)) };

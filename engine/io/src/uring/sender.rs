@@ -58,8 +58,6 @@ pub struct UringSender {
     failures: VecDeque<SendFailure>,
     sockets: u32,
     peers: Vec<OwnedFd>,
-    /// Bit per worker woken since the last flush.
-    woken: u64,
 }
 
 // SAFETY: the raw pointers are inside `memory` and point into it; it moves with the sender.
@@ -85,7 +83,6 @@ impl UringSender {
             failures: VecDeque::with_capacity(slots as usize),
             sockets,
             peers: Vec::with_capacity(Limits::WORKERS_MAX as usize),
-            woken: 0,
         };
         for slot in 0..slots {
             sender.prepare(slot);
@@ -152,11 +149,6 @@ impl UringSender {
         });
     }
 
-    /// Queues the end of a turn's wake-ups; the next `wake` of the same worker counts again.
-    pub(super) fn forget_wakes(&mut self) {
-        self.woken = 0;
-    }
-
     #[cold]
     fn reserve_after_submit(&mut self) -> Option<SendSlot> {
         self.flush();
@@ -209,9 +201,13 @@ impl Sender for UringSender {
             .flags(libc::MSG_DONTWAIT as u32)
             .build()
             .user_data(Token::Send(index).user_data());
-        self.in_flight += 1;
         // SAFETY: message and payload are in `memory` and stay unwritten until the completion (invariants 3 and 4).
-        unsafe { self.queue.push(entry) };
+        if unsafe { self.queue.push(entry) } {
+            self.in_flight += 1;
+        } else {
+            self.free.push(index);
+            note_failure(&mut self.failures, &mut self.counters, SendFailure { outgoing, errno: libc::ENOMEM });
+        }
     }
 
     fn wake(&mut self, worker: u32) {
@@ -220,20 +216,22 @@ impl Sender for UringSender {
             return;
         };
         let bit = 1 << worker;
-        if self.woken & bit != 0 {
+        if self.queue.wakes_queued & bit != 0 {
             return;
         }
-        self.woken |= bit;
         let entry = opcode::MsgRingData::new(types::Fd(peer.as_raw_fd()), 0, Token::WakeReceived.user_data(), None)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Token::WakeSent(worker).user_data());
         // SAFETY: the request points to nothing; the peer's fd stays open with the sender.
-        unsafe { self.queue.push(entry) };
+        if unsafe { self.queue.push(entry) } {
+            self.queue.wakes_queued |= bit;
+        } else {
+            self.counters.wake_failures += 1;
+        }
     }
 
     fn flush(&mut self) {
-        self.forget_wakes();
         self.queue.submit();
     }
 
