@@ -9,8 +9,8 @@
 //! The latest record of a key counts. A record is visible once the tail, stored after its bytes, includes it: a kill at any
 //! instruction leaves whole records. When a half is full the living records are copied to the other, which then becomes active.
 
+use crate::sync::Ordering;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use crate::map::{MapError, Region};
 
@@ -198,7 +198,7 @@ impl Journal {
         (self.region.word(ACTIVE_WORD).load(Ordering::Acquire) & 1) as usize
     }
 
-    fn tail_word(&self, half: usize) -> &std::sync::atomic::AtomicU64 {
+    fn tail_word(&self, half: usize) -> &crate::sync::AtomicU64 {
         self.region.word(128 + 64 * half)
     }
 

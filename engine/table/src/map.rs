@@ -1,11 +1,11 @@
 //! Memfds and mappings. A region is created once by the holder, sealed, and mapped by every process that inherited its fd:
 //! read-write by its one writer, read-only by the others.
 
+use crate::sync::{AtomicU64, Ordering};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};

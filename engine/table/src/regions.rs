@@ -1,7 +1,7 @@
 //! The regions and what lies in them. Each type maps one memfd and gives typed access; the writer's process maps it writable.
 
+use crate::sync::{AtomicU64, Ordering};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_base::limits::{LAYERS, NACK_ENTRIES};
 use engine_base::{Drop as DropReason, Limits};

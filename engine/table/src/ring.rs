@@ -6,7 +6,7 @@
 //! record: bytes u32 | kind u32 | payload, padded to 8. Kind 0 skips to the end of the data.
 //! ```
 
-use std::sync::atomic::{Ordering, fence};
+use crate::sync::{Ordering, fence};
 
 use crate::map::Region;
 
@@ -62,11 +62,11 @@ impl ByteRing {
         self.head().load(Ordering::Acquire).wrapping_sub(self.tail().load(Ordering::Acquire))
     }
 
-    fn head(&self) -> &std::sync::atomic::AtomicU64 {
+    fn head(&self) -> &crate::sync::AtomicU64 {
         self.data.word(self.data_offset)
     }
 
-    fn tail(&self) -> &std::sync::atomic::AtomicU64 {
+    fn tail(&self) -> &crate::sync::AtomicU64 {
         self.cursor.word(self.cursor_offset)
     }
 
@@ -74,7 +74,7 @@ impl ByteRing {
         self.data.pointer(self.data_offset + 64 + (position % self.capacity) as usize, bytes)
     }
 
-    fn header_word(&self, position: u64) -> &std::sync::atomic::AtomicU64 {
+    fn header_word(&self, position: u64) -> &crate::sync::AtomicU64 {
         self.data.word(self.data_offset + 64 + (position % self.capacity) as usize)
     }
 }
@@ -181,7 +181,7 @@ impl RingConsumer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 

@@ -8,10 +8,10 @@
 //! A slot is reused by quiescence. The owner first takes a batch of the oldest slots out of sight (tag 0), notes the turn of
 //! every worker, and writes into them only when each of those turns has ended: a worker that began later has seen tag 0.
 
+use crate::sync::{Ordering, fence};
 use std::marker::PhantomData;
-use std::sync::atomic::{Ordering, fence};
 
-use engine_base::limits::{AUDIO_SLOTS, LAYERS, SLOT_BYTES, SLOT_HEADER_BYTES, SLOT_PAYLOAD_BYTES, VIDEO_SLOTS};
+use engine_base::limits::{LAYERS, SLOT_HEADER_BYTES};
 use engine_base::{ExtendedSequence, Kind, Limits, RtpTimestamp, Ssrc, TimeNs};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -82,6 +82,19 @@ pub struct SlotRef {
     /// Must equal the slot's, or the packet is gone.
     pub sequence: ExtendedSequence,
 }
+
+#[cfg(not(feature = "loom"))]
+use engine_base::limits::{AUDIO_SLOTS, SLOT_BYTES, SLOT_PAYLOAD_BYTES, VIDEO_SLOTS};
+
+/// Small enough for loom, and without bytes that it does not model.
+#[cfg(feature = "loom")]
+const AUDIO_SLOTS: usize = 4;
+#[cfg(feature = "loom")]
+const VIDEO_SLOTS: usize = 4;
+#[cfg(feature = "loom")]
+const SLOT_BYTES: usize = SLOT_HEADER_BYTES;
+#[cfg(feature = "loom")]
+const SLOT_PAYLOAD_BYTES: usize = 0;
 
 const STREAM_BYTES: usize = VIDEO_SLOTS * SLOT_BYTES;
 
@@ -173,16 +186,16 @@ impl Slots {
         self.turn_word(worker).load(Ordering::Acquire)
     }
 
-    fn turn_word(&self, worker: u32) -> &std::sync::atomic::AtomicU64 {
+    fn turn_word(&self, worker: u32) -> &crate::sync::AtomicU64 {
         assert!(worker < self.workers);
         self.turns.word(self.turns_offset + worker as usize * TURN_BYTES)
     }
 
-    fn slot_offset(&self, stream: u32, slot: u32) -> usize {
+    pub(crate) fn slot_offset(&self, stream: u32, slot: u32) -> usize {
         self.offset + stream as usize * STREAM_BYTES + slot as usize * SLOT_BYTES
     }
 
-    fn read_header(&self, offset: usize) -> PacketHeader {
+    pub(crate) fn read_header(&self, offset: usize) -> PacketHeader {
         let mut header = PacketHeader::default();
         for (i, chunk) in header.as_mut_bytes().chunks_exact_mut(8).enumerate() {
             chunk.copy_from_slice(&self.media.word(offset + 8 + 8 * i).load(Ordering::Relaxed).to_ne_bytes());
@@ -252,6 +265,7 @@ impl SlotStream {
         }
         self.slots.media.word(offset).store(header.sequence.0 + 1, Ordering::Release);
         self.written += 1;
+        self.retire_ahead();
         Ok(Some(SlotRef { stream: self.stream, slot, sequence: header.sequence }))
     }
 
@@ -261,8 +275,16 @@ impl SlotStream {
             return false;
         }
         self.free = self.retired;
-        self.retire(self.batch);
+        self.retire_ahead();
         self.written < self.free
+    }
+
+    /// Retires the next batch once at most a batch is left to write: by the time it is needed, the turns that could see it
+    /// have ended. With a quarter of the ring as batch, every slot that is retired was written before.
+    fn retire_ahead(&mut self) {
+        if self.retired == self.free && self.free - self.written <= self.batch {
+            self.retire(self.batch);
+        }
     }
 
     /// Takes the next `count` slots out of sight.
@@ -284,7 +306,7 @@ impl SlotStream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotsBusy;
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "loom")))]
 mod tests {
     use super::*;
 
