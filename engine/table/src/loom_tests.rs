@@ -119,7 +119,7 @@ fn a_packet_does_not_change_inside_a_turn() {
         let media = Region::anonymous(slots_bytes(&limits));
         let turns = Region::anonymous(turns_bytes(&limits));
         let slots = Slots::new(&media, 0, &turns, 0, &limits);
-        let mut stream = SlotStream::take_over(&slots, 0, 0, Kind::Audio);
+        let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Audio);
         let write = |stream: &mut SlotStream, n: u64| {
             stream.write(|_| Some(PacketHeader { sequence: ExtendedSequence(n), ..Default::default() }))
         };

@@ -221,8 +221,9 @@ pub struct SlotStream {
 }
 
 impl SlotStream {
-    /// Takes over the ring of one ingress layer; whatever it held is forgotten. **Cost**: allocates; at registration only.
-    pub fn take_over(slots: &Slots, ingress: u32, layer: usize, kind: Kind) -> Self {
+    /// Takes over the ring of one ingress layer; whatever it held is forgotten. It can be written in the same turn: the worker
+    /// `owner` that calls this holds no packet of an earlier use of the ring. **Cost**: allocates; at registration only.
+    pub fn take_over(slots: &Slots, owner: u32, ingress: u32, layer: usize, kind: Kind) -> Self {
         assert!(layer < LAYERS && slots.media.is_writable());
         let ring = match kind {
             Kind::Audio => AUDIO_SLOTS,
@@ -239,6 +240,7 @@ impl SlotStream {
             turns_at_retirement: vec![0; slots.workers as usize],
         };
         stream.retire(ring);
+        stream.turns_at_retirement[owner as usize] = 0;
         stream
     }
 
@@ -327,7 +329,7 @@ mod tests {
     #[test]
     fn a_packet_is_found_until_its_slot_is_retired() {
         let slots = slots();
-        let mut stream = SlotStream::take_over(&slots, 1, 2, Kind::Audio);
+        let mut stream = SlotStream::take_over(&slots, 0, 1, 2, Kind::Audio);
         let first = write(&mut stream, 0).unwrap().unwrap();
         for n in 1..100 {
             let reference = write(&mut stream, n).unwrap().unwrap();
@@ -341,7 +343,7 @@ mod tests {
     #[test]
     fn a_slot_is_not_written_while_a_turn_may_read_it() {
         let slots = slots();
-        let mut stream = SlotStream::take_over(&slots, 0, 0, Kind::Audio);
+        let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Audio);
         for n in 0..AUDIO_SLOTS as u64 {
             write(&mut stream, n).unwrap();
         }
@@ -361,7 +363,7 @@ mod tests {
     #[test]
     fn readers_on_another_thread_never_see_a_packet_change() {
         let slots = slots();
-        let mut stream = SlotStream::take_over(&slots, 0, 0, Kind::Audio);
+        let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Audio);
         let latest = std::sync::Arc::new(std::sync::Mutex::new(write(&mut stream, 1).unwrap().unwrap()));
         let (reader_slots, reader_latest) = (slots.clone(), latest.clone());
         let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
