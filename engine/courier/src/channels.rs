@@ -2,8 +2,8 @@
 //! the session carries as DTLS application data.
 //!
 //! Who opens the association: every WebRTC stack sends INIT as soon as DTLS is up, so we wait for it, and send our own only after
-//! [`limits::SCTP_PASSIVE_MS`] without one. A peer's INIT replaces an unfinished association of ours, because the library does
-//! not resolve a collision of two INITs (RFC 9260 §5.2.1).
+//! [`limits::SCTP_PASSIVE_MS`] without one. The library does not resolve a collision of two INITs (RFC 9260 §5.2.1): the DTLS
+//! client goes on with its own, the DTLS server gives way to the peer's.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -97,22 +97,25 @@ pub struct Channels {
     established: bool,
     /// When we stop waiting for the peer's INIT.
     connect_at: Option<TimeNs>,
-    /// First stream id of our role's parity; `None` when the client opens the channels.
-    opens_from: Option<u16>,
+    dtls_client: bool,
+    /// We open the channels.
+    opens: bool,
     streams: HashMap<u16, StreamState>,
     events: VecDeque<ChannelEvent>,
     outgoing: VecDeque<Bytes>,
 }
 
 impl Channels {
-    pub fn new(settings: &Arc<Settings>, now: TimeNs) -> Self {
+    /// **Input**: our DTLS role; `initiate` to send INIT at once, as clients do.
+    pub fn new(settings: &Arc<Settings>, dtls_client: bool, initiate: bool, now: TimeNs) -> Self {
         Self {
             endpoint: Endpoint::new(settings.sctp_endpoint.clone(), Some(settings.sctp_server.clone())),
             settings: settings.clone(),
             association: None,
             established: false,
-            connect_at: Some(now.add_ms(limits::SCTP_PASSIVE_MS)),
-            opens_from: None,
+            connect_at: Some(if initiate { now } else { now.add_ms(limits::SCTP_PASSIVE_MS) }),
+            dtls_client,
+            opens: false,
             streams: HashMap::new(),
             events: VecDeque::new(),
             outgoing: VecDeque::new(),
@@ -120,11 +123,9 @@ impl Channels {
     }
 
     /// Opens `_reliable`, `_lossy` and `_data_track`, now or once the association is there. Once only.
-    ///
-    /// **Source**: RFC 8832 §6: even stream ids for the DTLS client, odd ones for the server.
-    pub fn open(&mut self, dtls_client: bool) {
-        if self.opens_from.is_none() {
-            self.opens_from = Some(if dtls_client { 0 } else { 1 });
+    pub fn open(&mut self) {
+        if !self.opens {
+            self.opens = true;
             if self.established {
                 self.open_streams();
             }
@@ -134,7 +135,8 @@ impl Channels {
     pub fn handle_packet(&mut self, packet: Bytes, now: TimeNs) {
         let is_init = packet.get(COMMON_HEADER_BYTES) == Some(&CHUNK_INIT);
         // The library closes an established association for a late duplicate of the INIT that made it.
-        if is_init && self.established {
+        let ours_goes_on = self.established || self.dtls_client && self.is_connecting();
+        if is_init && ours_goes_on {
             return;
         }
         match self.endpoint.handle(self.settings.clock.instant(now), PEER, None, None, packet) {
@@ -206,6 +208,11 @@ impl Channels {
         self.streams.values().any(|state| *state == StreamState::Open(channel))
     }
 
+    /// We sent INIT and have no association yet.
+    fn is_connecting(&self) -> bool {
+        self.association.as_ref().is_some_and(|(_, association)| association.side().is_client())
+    }
+
     fn replace(&mut self, handle: AssociationHandle, association: Association) {
         if let Some((old, _)) = self.association.replace((handle, association)) {
             let _ = self.endpoint.handle_event(old, sctp_proto::EndpointEvent::drained());
@@ -218,7 +225,7 @@ impl Channels {
             match event {
                 SctpEvent::Connected => {
                     self.established = true;
-                    if self.opens_from.is_some() {
+                    if self.opens {
                         self.open_streams();
                     }
                 }
@@ -253,7 +260,9 @@ impl Channels {
     }
 
     fn open_streams(&mut self) {
-        let (Some(first), Some((_, association))) = (self.opens_from, &mut self.association) else { return };
+        let Some((_, association)) = &mut self.association else { return };
+        // RFC 8832 §6: even stream ids are the DTLS client's, odd ones the server's.
+        let first = if self.dtls_client { 0 } else { 1 };
         for (channel, id) in Channel::ALL.into_iter().zip((first..).step_by(2)) {
             let open = Open {
                 ordered: channel == Channel::Reliable,

@@ -73,6 +73,8 @@ pub struct Role {
     /// We send the ClientHello.
     pub dtls_client: bool,
     pub sctp: bool,
+    /// We send the SCTP INIT at once, as clients do.
+    pub initiate: bool,
     /// We open the channels.
     pub open_channels: bool,
 }
@@ -294,9 +296,11 @@ impl Session {
             self.events.push_back(SessionEvent::Connected(keys));
         }
         if self.phase == Phase::Connected && self.role.sctp {
-            let channels = self.channels.get_or_insert_with(|| Channels::new(&self.settings, now));
-            if self.role.open_channels {
-                channels.open(self.role.dtls_client);
+            let Role { dtls_client, initiate, open_channels, .. } = self.role;
+            let channels =
+                self.channels.get_or_insert_with(|| Channels::new(&self.settings, dtls_client, initiate, now));
+            if open_channels {
+                channels.open();
             }
             for data in self.early.drain(..) {
                 channels.handle_packet(data, now);

@@ -63,6 +63,7 @@ impl Transport {
         Role {
             dtls_client: self.row.dtls_role == DTLS_CLIENT,
             sctp: self.has(transport_flags::SCTP),
+            initiate: false,
             open_channels: self.has(transport_flags::OPEN_CHANNELS),
         }
     }
