@@ -1,0 +1,96 @@
+//! Egresses: what this worker sends of one source, contiguous per ingress, and the rows they come from.
+
+use std::collections::HashMap;
+
+use engine_base::{IngressRef, Ssrc, TimeNs, TransportRef};
+use engine_forward::{EgressPlan, EgressState, SourceClocks};
+use engine_table::{EgressObserved, EgressRow, Text, egress_state};
+
+use crate::observe::state_of;
+use crate::site::Site;
+
+/// One egress that this worker serves.
+#[derive(Debug)]
+pub struct Egress {
+    pub state: EgressState,
+    pub plan: EgressPlan,
+    pub transport: TransportRef,
+    /// Row.
+    pub index: u32,
+    /// When its next sender report is due; 0 before the first.
+    pub next_report: TimeNs,
+    pub cname: Text<54>,
+    pub observed: EgressObserved,
+}
+
+impl Egress {
+    /// Stores the state where a successor, of this egress or of the process, finds it.
+    pub fn save(&self, site: &Site) {
+        site.tables.egress_states.publish(self.index, &self.state.checkpoint());
+    }
+
+    /// True when its observed row no longer says what it does.
+    pub fn has_changed(&self, clocks: &SourceClocks) -> bool {
+        let now = self.observe(clocks.active != 0, self.observed.estimate_bps);
+        state_of(&now) != state_of(&self.observed)
+    }
+
+    /// What ctl and signaling shall see. `estimate_bps` is the transport's.
+    pub fn observe(&self, waits: bool, estimate_bps: u64) -> EgressObserved {
+        let layer = self.state.layer();
+        EgressObserved {
+            generation: self.plan.generation,
+            state: match layer {
+                _ if !self.plan.enabled => egress_state::PAUSED,
+                engine_forward::egress::NO_LAYER if waits => egress_state::WAITS_FOR_KEY_FRAME,
+                engine_forward::egress::NO_LAYER => egress_state::IDLE,
+                _ => egress_state::FORWARDING,
+            },
+            layer,
+            layer_target: self.state.layer_target(),
+            codec: self.state.codec() as u8,
+            fraction_lost: self.state.fraction_lost(),
+            temporal: self.state.temporal(),
+            reserved: 0,
+            rtt_us: self.state.rtt_us(),
+            estimate_bps,
+        }
+    }
+}
+
+/// What the egress rows say, for every row whoever serves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    pub generation: u32,
+    pub transport: TransportRef,
+    pub ingress: IngressRef,
+    pub ssrc: Ssrc,
+    /// Where it lies in its ingress's list, if this worker serves it.
+    pub position: Option<u32>,
+}
+
+impl Fact {
+    pub fn new(row: &EgressRow) -> Self {
+        Self {
+            generation: row.generation,
+            transport: row.transport,
+            ingress: row.ingress,
+            ssrc: row.ssrc,
+            position: None,
+        }
+    }
+
+    pub fn has_same_ends(&self, other: &Self) -> bool {
+        (self.generation, self.transport, self.ingress) == (other.generation, other.transport, other.ingress)
+    }
+}
+
+/// Facts by row index. Changes with rows, read for feedback; the packet path does without.
+pub type Facts = HashMap<u32, Fact>;
+
+/// Names one egress of a transport by its SSRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    pub ssrc: Ssrc,
+    pub egress: u32,
+}

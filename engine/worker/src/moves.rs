@@ -1,0 +1,62 @@
+//! A transport leaves one worker and arrives at another: released whole, acquired whole, never shared.
+
+use engine_base::TransportRef;
+
+use crate::link::Wish;
+use crate::publisher::Publisher;
+use crate::state::State;
+use crate::transport::Owned;
+
+/// What a release sends to the new owner. Egresses are not in it: their state lies in shared memory, where the release left it.
+#[derive(Debug)]
+pub struct Moved {
+    pub transport: TransportRef,
+    pub owned: Box<Owned>,
+    /// By ingress row.
+    pub publishers: Vec<(u32, Box<Publisher>)>,
+    pub wish: Wish,
+}
+
+impl State {
+    /// Ends the ownership of a transport in favour of the worker of `wish`.
+    pub(crate) fn release(&mut self, reference: TransportRef, wish: Wish) {
+        let Some(owned) = self.transports.get_mut(reference).and_then(|transport| transport.owned.take()) else {
+            return;
+        };
+        self.timers.cancel(reference.index);
+        let publishers = self.take_publishers(reference.index);
+        // Without ownership the egresses are checkpointed and leave.
+        self.settle_egresses_of(reference.index);
+        let moved = Moved { transport: reference, owned, publishers, wish };
+        self.site.crew.hand_over(moved, self.site.me, wish.worker);
+        self.rings.owe(wish.worker);
+    }
+
+    /// Acquires what other workers have released to this one.
+    pub(crate) fn open_mailbox(&mut self) {
+        while let Ok(moved) = self.mailbox.try_recv() {
+            self.opened += 1;
+            self.acquire(moved);
+        }
+    }
+
+    fn acquire(&mut self, moved: Moved) {
+        let reference = moved.transport;
+        if self.transports.get(reference).is_none() {
+            self.take_transport(reference.index);
+        }
+        let Some(transport) = self.transports.get_mut(reference) else {
+            // The row was freed meanwhile.
+            self.site.crew.disown(reference, self.site.me);
+            return;
+        };
+        let mut owned = moved.owned;
+        owned.link.arrive(moved.wish, self.now);
+        owned.observed.changed = true;
+        transport.owned = Some(owned);
+        for (ingress, publisher) in moved.publishers {
+            self.put_publisher(ingress, publisher);
+        }
+        self.settle_transport(reference.index);
+    }
+}
