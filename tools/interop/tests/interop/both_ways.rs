@@ -1,7 +1,5 @@
 //! Chromium and the Python SDK, each publishing and subscribing audio and video at once.
 
-use std::time::Duration;
-
 use serde_json::json;
 use tools_interop::{Layout, Mark, Participant, Scene, Video, media_flows_both_ways};
 
@@ -83,18 +81,21 @@ fn heard(listener: &Participant, mark: Mark, text: &str, from: &str) {
 #[test]
 fn a_late_joiner_sees_the_first_frame_within_a_second() {
     let scene = Scene::new();
-    let options = scene.options();
     let bob = scene.python("bob");
-    bob.join(&options);
+    bob.join(&scene.options());
     let video = bob.publish_video(&Video::small("vp8"));
     bob.publish_audio();
+    // The browser's own first start of its media stack is not what is measured.
+    let first = scene.chromium("first");
+    let mark = first.mark();
+    first.join(&scene.options());
+    first.wait(mark, "first_frame", |event| event["sid"] == *video.sid);
+    first.leave();
     for layout in [Layout::Single, Layout::Dual] {
-        let late = if layout == Layout::Single { scene.chromium("late-single") } else { scene.chromium("late-dual") };
+        let late = scene.chromium(&format!("late-{layout:?}"));
         let mark = late.mark();
         late.join(&scene.options().layout(layout));
-        let joining = late.wait(mark, "joining", |_| true);
-        let first = late.wait(mark, "first_frame", |event| event["sid"] == *video.sid);
-        let took = first["at"].as_u64().unwrap_or(0).saturating_sub(joining["at"].as_u64().unwrap_or(0));
+        let took = first_frame_ms(&late, mark, &video.sid);
         println!("join to first frame, {layout:?}: {took} ms");
         assert!(took < 1000, "the first frame came {took} ms after join() in {layout:?}");
         late.leave();
@@ -110,9 +111,14 @@ fn a_python_joiner_sees_the_first_frame_within_a_second() {
     let bob = scene.python("bob");
     let mark = bob.mark();
     bob.join(&scene.options());
-    let first = bob.wait_within(mark, "first_frame", Duration::from_secs(5), |event| event["sid"] == *video.sid);
-    let joining = bob.wait(mark, "joining", |_| true);
-    let took = first["at"].as_u64().unwrap_or(0).saturating_sub(joining["at"].as_u64().unwrap_or(0));
+    let took = first_frame_ms(&bob, mark, &video.sid);
     println!("join to first frame in Python: {took} ms");
     assert!(took < 1000, "the first frame came {took} ms after join()");
+}
+
+/// From the call of join to the first picture.
+fn first_frame_ms(joiner: &Participant, mark: Mark, sid: &str) -> u64 {
+    let first = joiner.wait(mark, "first_frame", |event| event["sid"] == sid);
+    let joining = joiner.wait(mark, "joining", |_| true);
+    first["at"].as_u64().unwrap_or(u64::MAX).saturating_sub(joining["at"].as_u64().unwrap_or(0))
 }
