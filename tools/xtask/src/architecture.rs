@@ -18,10 +18,11 @@ const ENGINE: [&[&str]; 8] = [
     &["engine-worker", "engine-courier"],
     &["engine-daemon"],
 ];
-const SIGNALING: [&[&str]; 5] = [
+const SIGNALING: [&[&str]; 6] = [
     &["signaling-config", "signaling-protocol", "signaling-token", "signaling-sdp"],
-    &["signaling-room"],
+    &["signaling-negotiation"],
     &["signaling-program"],
+    &["signaling-room"],
     &["signaling-server"],
     &["signaling-daemon"],
 ];

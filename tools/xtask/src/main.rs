@@ -47,7 +47,7 @@ enum Task {
     Check,
     /// Only what `check` does before the tests: format, clippy, dependency direction, sizes
     Lint,
-    /// Only the size and wording rules of this repository
+    /// Only the rules of this repository: dependency direction, sizes, wording
     Tidy,
     /// Only set up the machine and the real clients
     Setup,
@@ -73,7 +73,7 @@ fn perform(task: &Task) -> Result<bool> {
         Task::Interop { all, filter } => interop(&root, *all, filter.as_deref()),
         Task::Check => Ok(lint(&root)? & test(&root)?),
         Task::Lint => lint(&root),
-        Task::Tidy => tidy::check(&root),
+        Task::Tidy => rules(&root),
         Task::Setup => {
             machine::prepare()?;
             clients::prepare(&root, &build::target_folder(&root)?)?;
@@ -120,7 +120,11 @@ fn lint(root: &Path) -> Result<bool> {
     let formatted = step::run("format", cargo(root).args(["fmt", "--all", "--check"]))?;
     let clippy = ["clippy", "--quiet", "--locked", "--profile", "checked", "--workspace", "--all-targets"];
     let linted = step::run("clippy", cargo(root).args(clippy).args(["--", "-D", "warnings"]))?;
-    Ok(formatted & linted & architecture::check(root)? & tidy::check(root)?)
+    Ok(formatted & linted & rules(root)?)
+}
+
+fn rules(root: &Path) -> Result<bool> {
+    Ok(architecture::check(root)? & tidy::check(root)?)
 }
 
 /// A cargo command for this workspace.
