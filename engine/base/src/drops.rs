@@ -81,12 +81,23 @@ drops! {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
 
     #[test]
     fn discriminants_are_dense() {
         for (i, drop) in Drop::ALL.iter().enumerate() {
             assert_eq!(*drop as usize, i);
+        }
+    }
+
+    #[test]
+    fn the_operators_table_has_every_reason() {
+        let table = include_str!("../../../docs/OPERATING.md");
+        for drop in Drop::ALL {
+            let row = std::format!("| `{}` | {} |", drop.name(), drop.remedy());
+            assert!(table.contains(&row), "docs/OPERATING.md lacks this row: {row}");
         }
     }
 }
