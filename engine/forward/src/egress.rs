@@ -108,7 +108,8 @@ impl EgressState {
     /// new run behind it and older ones are refused.
     pub fn restore(row: &StateRow, generation: u32, index: u64, rtx_index: u64) -> Option<Self> {
         let mut state = Self::read_from_prefix(row.as_bytes()).ok()?.0;
-        if state.generation != generation || state.layer != NO_LAYER && usize::from(state.layer) >= LAYERS {
+        let layer_exists = state.layer == NO_LAYER || usize::from(state.layer) < LAYERS;
+        if state.generation != generation || !layer_exists || !state.sequences.is_sane() {
             return None;
         }
         state.next_rtx = state.next_rtx.max(rtx_index + 1);
@@ -205,7 +206,7 @@ impl EgressState {
         let first = self.flags & flags::STARTED == 0;
         let clock_rate = clock_rate(header.codec);
         let timestamp = if first {
-            self.timeline.newest().0
+            self.timeline.start(header.arrival)
         } else {
             let mapped = self.map_timestamp(layer, header, clocks);
             self.timeline.resume(mapped, header.arrival, clock_rate)
@@ -400,11 +401,6 @@ impl EgressState {
         ExtendedSequence(self.sequences.next_own().wrapping_sub(1)).nearest(sequence)
     }
 
-    /// Newest media time sent and when its packet arrived.
-    pub(crate) const fn newest_timestamp(&self) -> (RtpTimestamp, TimeNs) {
-        self.timeline.newest()
-    }
-
     pub(crate) const fn has_started(&self) -> bool {
         self.flags & flags::STARTED != 0
     }
@@ -417,3 +413,6 @@ impl EgressState {
 fn clock_rate(codec: u8) -> u32 {
     Codec::from_u8(codec).unwrap_or_default().clock_rate()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! One received stream (an SSRC, with its RTX): which packets are new, what is missing, how it runs, and what to report to its
 //! sender. Its owner keeps one per ingress layer.
 
-use engine_base::{ExtendedSequence, Kind, NtpTime, RtpTimestamp, SequenceNumber, Ssrc, TimeNs};
+use engine_base::{ExtendedSequence, Kind, RtpTimestamp, SequenceNumber, Ssrc, TimeNs};
 use engine_rate::Meter;
 use engine_wire::rtcp::report_block::ReportBlock;
 use engine_wire::rtcp::sr::SenderInfo;
@@ -187,9 +187,11 @@ impl ReceiveStream {
         let interval = expected.saturating_sub(self.expected_before);
         let lost = interval.saturating_sub(self.received - self.received_before);
         (self.expected_before, self.received_before) = (expected, self.received);
-        let (last_sender_report, delay) = self
-            .sender_report
-            .map_or((0, 0), |report| (report.ntp.middle(), NtpTime::from_unix_ns(now.since(report.arrival)).middle()));
+        let (last_sender_report, delay) = self.sender_report.map_or((0, 0), |report| {
+            // In 1/65,536 s.
+            let delay = (u128::from(now.since(report.arrival)) << 16) / 1_000_000_000;
+            (report.ntp.middle(), delay as u32)
+        });
         Some(ReportBlock {
             ssrc: self.ssrc,
             fraction_lost: (lost * 256).checked_div(interval).unwrap_or(0).min(255) as u8,
@@ -197,7 +199,7 @@ impl ReceiveStream {
             highest_sequence: (highest - (self.base & !0xffff)) as u32,
             jitter: self.jitter(),
             last_sender_report,
-            delay: delay.wrapping_sub(NtpTime::from_unix_ns(0).middle()),
+            delay,
         })
     }
 

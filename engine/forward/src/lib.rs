@@ -26,6 +26,8 @@ pub mod source;
 pub mod streams;
 pub mod write;
 
+#[cfg(test)]
+mod fixtures;
 mod pictures;
 mod sequences;
 mod timeline;

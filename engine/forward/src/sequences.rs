@@ -45,7 +45,13 @@ impl SequenceMap {
 
     /// Begins a run in which `source` becomes `own`.
     pub(crate) fn begin(&mut self, source: u64, own: u64) {
-        *self = Self { offset: source.wrapping_sub(own), highest: source - 1, floor: source, dropped: [0; 4] };
+        let highest = source.saturating_sub(1);
+        *self = Self { offset: source.wrapping_sub(own), highest, floor: source, dropped: [0; 4] };
+    }
+
+    /// Numbers that SRTP can count (48 bits): what another process wrote is checked before it is believed.
+    pub(crate) const fn is_sane(&self) -> bool {
+        self.highest < 1 << 48 && self.next_own() < 1 << 48
     }
 
     /// Makes `own` the next own number: the run ends, and nothing of it comes late any more.

@@ -80,7 +80,9 @@ mod tests {
         let mut states = Vec::new();
         for (cycle, count) in (0u64..).zip(packets) {
             let start = from_ms + cycle * CYCLE_MS;
-            (0..*count).for_each(|_| drop(activity.handle_packet(TimeNs::from_ms(start))));
+            for _ in 0..*count {
+                activity.handle_packet(TimeNs::from_ms(start));
+            }
             activity.handle_timeout(TimeNs::from_ms(start + CYCLE_MS));
             states.push(activity.is_active());
         }

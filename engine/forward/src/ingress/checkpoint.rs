@@ -9,6 +9,9 @@ use super::window::{ReceiveWindow, WORDS};
 use super::{ReceiveStream, SenderReport};
 use crate::source::{PublisherClock, SourceClocks};
 
+/// SRTP gives out before a stream has 2^48 packets.
+const NUMBER_MAX: u64 = 1 << 48;
+
 const ACTIVE: u32 = 1;
 const HAS_REPORT: u32 = 2;
 const HAS_PUBLISHER: u32 = 4;
@@ -76,7 +79,8 @@ impl LayerCheckpoint {
     /// `None` when the row is about another generation, or empty.
     pub fn from_row(row: &StateRow, generation: u32) -> Option<Self> {
         let state = Self::read_from_prefix(row.as_bytes()).map_or_else(|_| Self::new_zeroed(), |(state, _)| state);
-        (state.generation == generation && generation != 0).then_some(state)
+        let sane = state.highest < NUMBER_MAX && state.base < NUMBER_MAX;
+        (state.generation == generation && generation != 0 && sane).then_some(state)
     }
 
     /// The stream of a predecessor: numbers, loss and reports go on; what was missing is asked for anew when it shows.
