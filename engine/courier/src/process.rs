@@ -6,7 +6,6 @@
 //!   → courier rings, session and key rows → one wake per worker and turn
 //! ```
 
-use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -27,6 +26,8 @@ use crate::settings::{Settings, SettingsError, Versions};
 const COMMAND_BYTES: usize = 1 << 17;
 /// A head and a datagram of any Ethernet.
 const PUNT_BYTES: usize = 1 << 14;
+const WAKE: Token = Token(0);
+const SHUTDOWN: Token = Token(1);
 
 /// What the courier process is given. Not `Debug`: it holds the private key.
 pub struct CourierStart {
@@ -37,6 +38,8 @@ pub struct CourierStart {
     /// Of each worker, by its number.
     pub worker_wakes: Vec<OwnedFd>,
     pub signaling_wake: Option<OwnedFd>,
+    /// Readable when the courier shall end.
+    pub shutdown: OwnedFd,
 }
 
 /// Why the courier cannot run: an operator's error.
@@ -74,14 +77,16 @@ impl From<io::Error> for CourierError {
     }
 }
 
-/// Runs the courier until the process ends.
+/// Runs the courier until `shutdown` is readable. Sessions are not closed by that: their rows say what a successor finds, and a
+/// node that ends for good has said leave before.
 ///
 /// **Errors**: only before it serves, and when the kernel's event queue fails.
-pub fn run(start: CourierStart) -> Result<Infallible, CourierError> {
+pub fn run(start: CourierStart) -> Result<(), CourierError> {
     let mut process = Process::new(start)?;
-    loop {
-        process.turn()?;
+    while process.wait()? {
+        process.turn();
     }
+    Ok(())
 }
 
 /// One worker as the courier meets it.
@@ -104,12 +109,14 @@ struct Process {
     events: Events,
     wake: OwnedFd,
     signaling_wake: Option<OwnedFd>,
+    /// Kept open: it is registered with `poll`.
+    _shutdown: OwnedFd,
     buffer: Vec<u8>,
 }
 
 impl Process {
     fn new(start: CourierStart) -> Result<Self, CourierError> {
-        let CourierStart { regions, identity, wake, worker_wakes, signaling_wake } = start;
+        let CourierStart { regions, identity, wake, worker_wakes, signaling_wake, shutdown } = start;
         let expected = regions.engine.limits().workers;
         if worker_wakes.len() != expected as usize {
             return Err(CourierError::Wakes { expected, found: worker_wakes.len() });
@@ -118,7 +125,9 @@ impl Process {
         let settings = Settings::new(&identity, Versions::Auto, Clock::starting_at(now));
         let settings = settings.map_err(CourierError::Settings)?;
         let poll = Poll::new()?;
-        poll.registry().register(&mut SourceFd(&wake.as_raw_fd()), Token(0), Interest::READABLE)?;
+        for (fd, token) in [(&wake, WAKE), (&shutdown, SHUTDOWN)] {
+            poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
+        }
         // Heads are taken before the full look of `Courier::new`, so that no change falls between.
         let log = regions.signaling.log().reader(regions.signaling.log().head());
         let workers = worker_wakes.into_iter().zip(0..);
@@ -133,12 +142,12 @@ impl Process {
             events: Events::with_capacity(4),
             wake,
             signaling_wake,
+            _shutdown: shutdown,
             buffer: vec![0; COMMAND_BYTES],
         })
     }
 
-    fn turn(&mut self) -> Result<(), CourierError> {
-        self.wait()?;
+    fn turn(&mut self) {
         let now = now();
         self.take_changes(now);
         self.take_commands(now);
@@ -149,10 +158,10 @@ impl Process {
         self.send();
         self.regions.courier.adopted().store(self.log.position(), Ordering::Release);
         self.wake_others();
-        Ok(())
     }
 
-    fn wait(&mut self) -> Result<(), CourierError> {
+    /// Sleeps until there is something to do; `false` when the process shall end.
+    fn wait(&mut self) -> Result<bool, CourierError> {
         let busy = self.log.is_behind()
             || !self.commands.is_empty()
             || self.workers.iter().any(|worker| worker.log.is_behind() || !worker.punts.is_empty());
@@ -163,11 +172,11 @@ impl Process {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => other?,
         }
-        if !self.events.is_empty() {
+        if self.events.iter().any(|event| event.token() == WAKE) {
             // Only empties the counter; readiness says that this does not block.
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         }
-        Ok(())
+        Ok(!self.events.iter().any(|event| event.token() == SHUTDOWN))
     }
 
     fn take_changes(&mut self, now: TimeNs) {

@@ -8,8 +8,8 @@ use engine_table::{
 
 use crate::session::{Role, Session, is_fingerprint_valid};
 
-/// What a lost session's datagram must hold besides DTLS to be data: SCTP header 12, DATA header 16, 8 bytes of message. A
-/// HEARTBEAT of libwebrtc has 28 and a SACK 28, neither of which is worth a reconnect (observed: libwebrtc's dcsctp).
+/// What a lost session's datagram must hold besides DTLS to be data: SCTP header 12, DATA header 16, 8 bytes of message. A SACK
+/// has 28 bytes, and so has libwebrtc's HEARTBEAT (its dcsctp sends 8 bytes of info); neither is worth a reconnect.
 const LOST_DATA_BYTES: usize = 36;
 /// Record header 13, explicit nonce 8, tag 16 (RFC 6347, RFC 5288).
 const DTLS12_OVERHEAD: usize = 37;

@@ -37,7 +37,7 @@ fn a_handshake_passes_through_the_rings_and_the_sleeping_worker_is_woken() {
         engine: EngineRegion::anonymous(&limits),
     };
     let make = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
-    let [wake, worker_wake, signaling_wake] = [make(), make(), make()];
+    let [wake, worker_wake, signaling_wake, shutdown] = [make(), make(), make(), make()];
     let (identity, client_identity) = (identity(), identity());
     let start = CourierStart {
         regions: regions.clone(),
@@ -45,8 +45,9 @@ fn a_handshake_passes_through_the_rings_and_the_sleeping_worker_is_woken() {
         wake: wake.try_clone().unwrap(),
         worker_wakes: vec![worker_wake.try_clone().unwrap()],
         signaling_wake: Some(signaling_wake.try_clone().unwrap()),
+        shutdown: shutdown.try_clone().unwrap(),
     };
-    std::thread::spawn(move || run(start));
+    let courier = std::thread::spawn(move || run(start));
 
     regions.engine.sleeping(0).store(1, Ordering::SeqCst);
     let mut row = TransportRow::new_zeroed();
@@ -93,6 +94,9 @@ fn a_handshake_passes_through_the_rings_and_the_sleeping_worker_is_woken() {
         _ => None,
     });
     assert!(changes.any(|change| change == Change { table: TableId::Key, index: TRANSPORT.index }));
+    rustix::io::write(&shutdown, &1u64.to_ne_bytes()).unwrap();
+    courier.join().unwrap().unwrap();
+    assert_ne!(regions.keys.keys().own(TRANSPORT.index).profile, 0, "media goes on");
 }
 
 #[test]
@@ -109,6 +113,7 @@ fn a_wrong_number_of_workers_is_refused_with_the_remedy() {
         wake: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
         worker_wakes: Vec::new(),
         signaling_wake: None,
+        shutdown: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
     };
     assert!(run(start).unwrap_err().to_string().contains("one executable"));
 }

@@ -145,7 +145,7 @@ fn the_server_sends_its_own_packets_as_they_are() {
     let command = DataCommand { to: DataRef::new(bob.index, bob.generation), reliable: 1, reserved: 0 };
     let packet = DataPacket { participant_identity: "server".into(), ..DataPacket::user(b"api") };
     node.command(data_command::SEND, &command, &packet.encode_to_vec());
-    assert_eq!(node.client("bob").messages(), [packet.clone()]);
+    assert_eq!(node.client("bob").messages(), std::slice::from_ref(&packet));
     let stale = DataCommand { to: DataRef::new(bob.index, bob.generation + 1), ..command };
     node.command(data_command::SEND, &stale, &packet.encode_to_vec());
     assert_eq!(node.drops(DropReason::DataNoReceiver), 1);
