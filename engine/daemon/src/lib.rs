@@ -2,6 +2,9 @@
 //! workers become threads. It parses no network bytes and holds no session state.
 #![forbid(unsafe_code)]
 
+pub mod courier;
+pub mod engine;
+mod shutdown;
 pub mod start;
 
 pub use start::{CourierStart, EngineStart};

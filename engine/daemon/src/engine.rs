@@ -1,0 +1,132 @@
+//! `millrace engine`: one thread per worker, each with its own io_uring, and nothing else.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use engine_base::TimeNs;
+use engine_io::{UringConfig, UringPort};
+use engine_table::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
+use engine_worker::{Bells, Crew, Moved, Regions, Site, Worker};
+use rustix::thread::CpuSet;
+
+use crate::shutdown;
+use crate::start::EngineStart;
+
+/// Runs the workers until `shutdown` is readable.
+///
+/// **Errors**: an operator's, before the first packet; each ends with what to do. A panic aborts the process.
+pub fn run(start: EngineStart) -> Result<()> {
+    shutdown::abort_on_panic();
+    check(&start)?;
+    let regions = map(&start)?;
+    let cores = if start.pin_cores { cores(start.limits.workers) } else { Vec::new() };
+    let (crew, mailboxes) = Crew::new(&start.limits);
+    let crew = Arc::new(crew);
+    let ports = start.sockets.into_iter().zip(start.worker_wakes.iter()).map(|(sockets, wake)| {
+        let wake = wake.try_clone().context("cannot copy a wake descriptor; raise RLIMIT_NOFILE")?;
+        UringPort::new(UringConfig::new(sockets, Some(wake))).map_err(|error| anyhow!("{error}"))
+    });
+    let ports = ports.collect::<Result<Vec<_>>>()?;
+    let wakers = |ports: &[UringPort]| ports.iter().map(UringPort::waker).collect::<std::io::Result<Vec<_>>>();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut seats = Vec::new();
+    for (me, mailbox) in (0..).zip(mailboxes) {
+        let site = Site::new(me, &regions, crew.clone())
+            .context("the node row is empty: the engine is started by `millrace`, not by hand")?;
+        let wakers = wakers(&ports).context("cannot copy a ring descriptor; raise RLIMIT_NOFILE")?;
+        let bells = Bells {
+            courier: Some(start.courier_wake.try_clone()?),
+            signaling: Some(start.signaling_wake.try_clone()?),
+        };
+        seats.push(Seat { site, wakers, bells, mailbox, core: cores.get(me as usize).copied() });
+    }
+    let threads = seats.into_iter().zip(ports).map(|(seat, port)| seat.start(port, stop.clone()));
+    let threads = threads.collect::<Result<Vec<_>>>()?;
+    shutdown::wait(&start.shutdown);
+    stop.store(true, Ordering::Release);
+    start.worker_wakes.iter().for_each(wake);
+    for thread in threads {
+        thread.join().map_err(|_| anyhow!("a worker panicked"))??;
+    }
+    Ok(())
+}
+
+/// What one worker thread is given.
+struct Seat {
+    site: Site,
+    wakers: Vec<OwnedFd>,
+    bells: Bells,
+    mailbox: Receiver<Moved>,
+    core: Option<usize>,
+}
+
+impl Seat {
+    fn start(self, mut port: UringPort, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<()>>> {
+        let name = format!("worker-{}", self.site.me);
+        let run = move || -> Result<()> {
+            if let Some(core) = self.core {
+                let mut set = CpuSet::new();
+                set.set(core);
+                // A core that was taken away meanwhile: the worker runs wherever it may.
+                let _ = rustix::thread::sched_setaffinity(None, &set);
+            }
+            // On this thread: the ring belongs to whoever enables it.
+            port.start(self.wakers).map_err(|error| anyhow!("{error}"))?;
+            Worker::with_bells(port, self.site, self.bells, self.mailbox, now()).run(&stop, now);
+            Ok(())
+        };
+        let run = move || {
+            run().inspect_err(|error| {
+                // The others cannot serve this worker's sockets: end at once, with the reason.
+                eprintln!("engine: {error}");
+                std::process::exit(1);
+            })
+        };
+        std::thread::Builder::new().name(name).spawn(run).context("cannot start a worker thread; raise RLIMIT_NPROC")
+    }
+}
+
+fn check(start: &EngineStart) -> Result<()> {
+    let workers = start.limits.workers as usize;
+    ensure!(workers > 0, "no workers: limits.workers must be at least 1");
+    ensure!(
+        start.sockets.len() == workers && start.worker_wakes.len() == workers,
+        "{} socket lists and {} wake descriptors for {workers} workers; start all processes from one executable",
+        start.sockets.len(),
+        start.worker_wakes.len(),
+    );
+    Ok(())
+}
+
+fn map(start: &EngineStart) -> Result<Regions> {
+    let limits = &start.limits;
+    Ok(Regions {
+        holder: HolderRegion::map(&start.holder, limits, false).context("region holder")?,
+        signaling: SignalingRegion::map(&start.signaling, limits, false).context("region signaling")?,
+        courier: CourierRegion::map(&start.courier, limits, false).context("region courier")?,
+        keys: KeyRegion::map(&start.keys, limits, false).context("region keys")?,
+        engine: EngineRegion::map(&start.engine, limits, true).context("region engine")?,
+        media: MediaRegion::map(&start.media, limits, true).context("region media")?,
+    })
+}
+
+/// The first `workers` cores that the process may use; none when there are fewer: two workers on one core would be worse off bound.
+fn cores(workers: u32) -> Vec<usize> {
+    let Ok(allowed) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).take(workers as usize).collect();
+    if cores.len() < workers as usize { Vec::new() } else { cores }
+}
+
+fn wake(fd: &OwnedFd) {
+    let _ = rustix::io::write(fd, &1u64.to_ne_bytes());
+}
+
+/// CLOCK_MONOTONIC, through the vDSO.
+fn now() -> TimeNs {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    TimeNs(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+}
