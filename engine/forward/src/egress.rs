@@ -86,9 +86,9 @@ impl EgressState {
     /// mistake the roll-over count, RFC 3711 §3.3.1), the first timestamp and the first RTX number.
     pub fn new(generation: u32, seed: u64) -> Self {
         let mut state = Self::new_zeroed();
-        state.sequences = SequenceMap::beginning_at(1 + seed % 0x7fff);
+        state.sequences = SequenceMap::beginning_at(1 + seed % 0x1_0000 / 2);
         state.timeline = Timeline::beginning_at(RtpTimestamp((seed >> 32) as u32));
-        state.next_rtx = 1 + (seed >> 16) % 0x7fff;
+        state.next_rtx = 1 + (seed >> 16) % 0x1_0000 / 2;
         state.generation = generation;
         (state.layer, state.layer_target, state.waiting_layer) = (NO_LAYER, NO_LAYER, NO_LAYER);
         state
@@ -414,5 +414,7 @@ fn clock_rate(codec: u8) -> u32 {
     Codec::from_u8(codec).unwrap_or_default().clock_rate()
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

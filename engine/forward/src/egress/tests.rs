@@ -13,8 +13,10 @@ enum Got {
     Fill(i64),
     Not(Drop),
 }
-use engine_base::Drop::{EgressOldLayer, EgressOtherLayer, EgressPaused, EgressWaitsForKeyFrame, RtpPaddingOnly, RtpTooOld};
 use self::Got::{Fill, Not, Own};
+use engine_base::Drop::{
+    EgressOldLayer, EgressOtherLayer, EgressPaused, EgressWaitsForKeyFrame, RtpPaddingOnly, RtpTooOld,
+};
 
 struct Subscriber {
     state: EgressState,

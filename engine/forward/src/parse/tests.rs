@@ -12,8 +12,14 @@ const NOW: TimeNs = TimeNs(5);
 
 fn bytes(payload_type: u8, elements: &[(u8, &[u8])], payload: &[u8]) -> Vec<u8> {
     let sequence = SequenceNumber(500);
-    let header =
-        RtpHeader { payload_type, marker: true, sequence, timestamp: RtpTimestamp(9), ssrc: MEDIA, ..Default::default() };
+    let header = RtpHeader {
+        payload_type,
+        marker: true,
+        sequence,
+        timestamp: RtpTimestamp(9),
+        ssrc: MEDIA,
+        ..Default::default()
+    };
     let mut out = [0; 128];
     let fill = |block: &mut ExtensionWriter<'_>| elements.iter().try_for_each(|(id, data)| block.put(*id, data));
     let len = header.write_with(&mut out, None, fill).unwrap();

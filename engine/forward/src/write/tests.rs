@@ -29,7 +29,7 @@ const fn publisher_ids() -> ExtensionIds {
 
 fn rewrite() -> Rewrite {
     let header = PacketHeader { sequence: ExtendedSequence(0x1_01f4), ..crate::fixtures::audio(1) };
-    let mut state = EgressState::new(1, 99 | 0xffff_fffe << 32);
+    let mut state = EgressState::new(1, 198 | 0xffff_fffe << 32);
     match state.verdict(&plan(Kind::Audio), 0, &header, &Default::default()) {
         Verdict::Forward(rewrite) => rewrite,
         Verdict::Drop(drop) => panic!("{drop:?}"),
@@ -98,11 +98,8 @@ fn the_vp8_descriptor_is_rewritten_with_a_picture_id_of_15_bits() {
     let sent = assemble(&out, &written, &source);
     let sent = RtpPacket::parse(&sent).unwrap();
     let (descriptor, frame) = Descriptor::parse(sent.payload()).unwrap();
-    let expected = Descriptor {
-        picture_id: Some(PictureId::Long(0x1234)),
-        tl0_picture_index: Some(99),
-        ..source_descriptor
-    };
+    let expected =
+        Descriptor { picture_id: Some(PictureId::Long(0x1234)), tl0_picture_index: Some(99), ..source_descriptor };
     assert_eq!((descriptor, frame), (expected, &payload[len..]));
 }
 
