@@ -1,5 +1,8 @@
 //! Scenarios of a whole node over memory ports: real checks, real SRTP, simulated time.
 
+mod forward;
 mod join;
+mod moves;
 mod peer;
+mod repair;
 mod stage;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use engine_base::limits::LAYERS;
 use engine_base::ufrag::{LocalUfrag, password};
-use engine_base::{
-    Codec, Drop as DropReason, EgressRef, IngressRef, Kind, Limits, Ssrc, TimeNs, TransportRef, WallOffset,
-};
+use engine_base::{Drop as DropReason, EgressRef, IngressRef, Kind, Limits, Ssrc, TimeNs, TransportRef, WallOffset};
 use engine_io::MemoryPort;
 use engine_srtp::Profile;
 use engine_table::*;
@@ -251,8 +249,4 @@ pub fn vp8(key: bool, picture: u16, length: usize) -> Vec<u8> {
     payload.extend_from_slice(&[0, 0, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00]);
     payload.resize(length.max(payload.len()), 0x5a);
     payload
-}
-
-pub fn codec_of(kind: Kind) -> Codec {
-    if kind == Kind::Audio { Codec::Opus } else { Codec::Vp8 }
 }

@@ -1,0 +1,83 @@
+use engine_base::Kind;
+use engine_srtp::Profile;
+
+use crate::forward::{pair, receive};
+use crate::peer::Peer;
+use crate::stage::{Stage, vp8};
+
+/// The peer is nominated from another address on another worker, once the last move is old enough.
+fn rebind(stage: &mut Stage, peer: &mut Peer, worker: u32, address: &str) {
+    stage.advance_ms(600);
+    peer.move_to(address);
+    stage.connect(worker, peer);
+    stage.settle();
+    assert_eq!((stage.observed(peer).owner, stage.observed(peer).remote), (worker as u8, peer.address));
+}
+
+#[test]
+fn a_subscriber_that_moves_goes_on_with_the_same_numbers() {
+    let mut stage = Stage::new(2);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 0);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.settle();
+    let mut media = Vec::new();
+    let mut n = 0;
+    for (worker, address) in [(1, "198.51.100.1:1"), (0, "198.51.100.2:2"), (0, "198.51.100.3:3")] {
+        for _ in 0..10 {
+            let packet = publisher.rtp(Kind::Video, 21, n, 3_000 * u32::from(n), &vp8(n == 0, n, 500));
+            stage.inject(0, &publisher, &packet);
+            stage.advance_ms(33);
+            media.extend(receive(&mut stage, &mut subscriber).media);
+            n += 1;
+        }
+        rebind(&mut stage, &mut subscriber, worker, address);
+    }
+    assert_eq!(media.len(), 30, "{:?}", stage.all_drops());
+    for (a, b) in media.iter().zip(&media[1..]) {
+        assert_eq!(b.sequence, a.sequence.wrapping_add(1));
+    }
+    assert_eq!(stage.all_drops(), []);
+}
+
+#[test]
+fn a_publisher_that_moves_keeps_its_streams() {
+    let mut stage = Stage::new(2);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::Aes128CmSha1_80, 0);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.settle();
+    let mut n = 0u16;
+    let mut media = Vec::new();
+    for (worker, address) in [(0, "192.0.2.9:1"), (1, "198.51.100.1:1"), (0, "198.51.100.2:2")] {
+        rebind(&mut stage, &mut publisher, worker, address);
+        for _ in 0..10 {
+            // Over the wrap of the sequence number, so that a lost roll-over count would show.
+            let sequence = 65_520u16.wrapping_add(n);
+            let packet = publisher.rtp(Kind::Video, 21, sequence, 3_000 * u32::from(n), &vp8(n == 0, n, 500));
+            stage.inject(worker, &publisher, &packet);
+            stage.advance_ms(33);
+            media.extend(receive(&mut stage, &mut subscriber).media);
+            n += 1;
+        }
+    }
+    assert_eq!(media.len(), 30, "{:?}", stage.all_drops());
+    for (a, b) in media.iter().zip(&media[1..]) {
+        assert_eq!(b.sequence, a.sequence.wrapping_add(1));
+    }
+    assert_eq!(stage.all_drops(), []);
+}
+
+#[test]
+fn a_check_on_another_worker_before_any_nomination_takes_the_transport() {
+    let mut stage = Stage::new(2);
+    let mut peer = stage.add_peer(Profile::AeadAes128Gcm);
+    let check = peer.check(false);
+    stage.inject(0, &peer, &check);
+    stage.settle();
+    assert_eq!(stage.observed(&peer).owner, 0);
+    stage.take_sent_to(peer.address);
+    peer.move_to("198.51.100.1:1");
+    stage.connect(1, &mut peer);
+    assert_eq!((stage.observed(&peer).owner, stage.observed(&peer).moves), (1, 1));
+}
