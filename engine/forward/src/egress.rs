@@ -47,6 +47,24 @@ pub(crate) struct Epoch {
     pub(crate) number: u8,
 }
 
+/// As sender reports count; both wrap.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct Sent {
+    packets: u32,
+    payload_bytes: u32,
+}
+
+/// What the subscriber said of the stream.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+struct Reported {
+    /// 0 unknown.
+    rtt_us: u32,
+    fraction_lost: u8,
+    reserved: [u8; 3],
+}
+
 /// Rewriting state of one egress: 192 B, three cache lines.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -55,20 +73,17 @@ pub struct EgressState {
     timeline: Timeline,
     source_ssrc: Ssrc,
     generation: u32,
-    /// Sent; wrap as in sender reports.
-    packets: u32,
-    payload_bytes: u32,
+    sent: Sent,
     layer: u8,
     layer_target: u8,
     temporal: u8,
     epoch: u8,
     flags: u8,
     codec: u8,
-    fraction_lost: u8,
+    reserved: u8,
     /// Layer that `waiting_highest` is about.
     waiting_layer: u8,
-    rtt_us: u32,
-    reserved: u32,
+    reported: Reported,
     /// Newest source number seen of the layer whose key frame is awaited.
     waiting_highest: u64,
     pictures: PictureMap,
@@ -213,14 +228,14 @@ impl EgressState {
         };
         self.sequences.begin(header.sequence.0, self.sequences.next_own());
         if header.flags & packet_flags::HAS_PICTURE_ID != 0 {
-            self.pictures.begin(header.picture_id, first);
+            self.pictures.begin(header.picture.id, first);
         }
         let continued = |last: u8, source: u8| if first { 0 } else { last.wrapping_add(1).wrapping_sub(source) };
         self.epoch = self.epoch.wrapping_add(1);
         self.epochs[usize::from(self.epoch) % EPOCHS] = Epoch {
             timestamp_offset: timestamp.0.wrapping_sub(header.timestamp.0),
-            tl0_offset: continued(self.pictures.tl0_picture_index, header.tl0_picture_index),
-            key_index_offset: continued(self.pictures.key_index, header.key_index),
+            tl0_offset: continued(self.pictures.tl0_picture_index, header.picture.tl0_index),
+            key_index_offset: continued(self.pictures.key_index, header.picture.key_index),
             layer,
             number: self.epoch,
         };
@@ -276,8 +291,8 @@ impl EgressState {
         self.codec = header.codec;
         let part = if payload.primary_only { Payload::Primary } else { Payload::Whole };
         let rewrite = self.rewrite(plan, header, payload, own, part, vp8);
-        self.packets = self.packets.wrapping_add(1);
-        self.payload_bytes = self.payload_bytes.wrapping_add(rewrite.payload_bytes(header));
+        self.sent.packets = self.sent.packets.wrapping_add(1);
+        self.sent.payload_bytes = self.sent.payload_bytes.wrapping_add(rewrite.payload_bytes(header));
         Verdict::Forward(rewrite)
     }
 
@@ -287,7 +302,7 @@ impl EgressState {
         if header.codec != Codec::Vp8 as u8 || header.flags & packet_flags::HAS_PICTURE_ID == 0 {
             return Ok(None);
         }
-        let picture = self.pictures.extend(header.picture_id, header.flags & packet_flags::PICTURE_ID_15 != 0);
+        let picture = self.pictures.extend(header.picture.id, header.flags & packet_flags::PICTURE_ID_15 != 0);
         let place = self.pictures.place(picture);
         if place == Picture::New {
             let switches_up = header.flags & packet_flags::SWITCH_UP != 0 && header.temporal > self.temporal;
@@ -317,7 +332,7 @@ impl EgressState {
             (Place::Newest, _) => self.sequences.close(header.sequence.0),
             (Place::Late, Some((plan, payload))) => {
                 let own = self.sequences.forward(header.sequence.0);
-                self.packets = self.packets.wrapping_add(1);
+                self.sent.packets = self.sent.packets.wrapping_add(1);
                 return Verdict::Forward(self.rewrite(plan, header, payload, own, Payload::Fill, None));
             }
             _ => {}
@@ -382,7 +397,7 @@ impl EgressState {
 
     /// Packets and payload bytes sent, as sender reports count them.
     pub const fn sent(&self) -> (u32, u32) {
-        (self.packets, self.payload_bytes)
+        (self.sent.packets, self.sent.payload_bytes)
     }
 
     /// Runs so far: it grows at the start and with each switch of layer.

@@ -3,8 +3,8 @@
 use engine_base::{Codec, ExtendedSequence, ExtensionIds, IngressRef, Kind, RtpTimestamp, Ssrc, TimeNs, TransportRef};
 use engine_table::slots::packet_flags::*;
 use engine_table::{
-    EgressRow, IngressLayer, IngressRow, NO_PAYLOAD_TYPE, PacketHeader, PayloadMapping, ROW_ACTIVE, Text, egress_flags,
-    ingress_flags,
+    EgressRow, IngressLayer, IngressRow, NO_PAYLOAD_TYPE, PacketHeader, PayloadMapping, PictureNumbers, ROW_ACTIVE,
+    Text, egress_flags, ingress_flags,
 };
 
 use crate::plan::EgressPlan;
@@ -120,7 +120,8 @@ pub fn audio(sequence: u64) -> PacketHeader {
 /// Adds picture id, temporal layer and TL0PICIDX.
 pub fn picture(header: PacketHeader, id: u16, temporal: u8, tl0: u8) -> PacketHeader {
     let flags = header.flags | HAS_PICTURE_ID | PICTURE_ID_15 | HAS_TL0;
-    PacketHeader { picture_id: id, temporal, tl0_picture_index: tl0, codec_header_bytes: 6, flags, ..header }
+    let picture = PictureNumbers { id, tl0_index: tl0, key_index: 0 };
+    PacketHeader { picture, temporal, codec_header_bytes: 6, flags, ..header }
 }
 
 /// xorshift64*: the same numbers for the same seed everywhere.

@@ -111,7 +111,7 @@ impl<E: Entries> Retransmissions<E> {
         let (true, Some(&epoch)) = (is_this && own.0 >= state.nack_floor(), epoch) else {
             return Err(Drop::NackTooOld);
         };
-        let now_ms = now.0 / 1_000_000 & 0xffff;
+        let now_ms = (now.0 / 1_000_000) & 0xffff;
         let resent = word >> 16 & 3;
         let since = now_ms.wrapping_sub(word) & 0xffff;
         if resent >= RESENDS_MAX || resent > 0 && since < repeat_ms(state.rtt_us()) {

@@ -3,7 +3,7 @@
 
 use engine_base::{Codec, Drop, RtpTimestamp, SequenceNumber, Ssrc, TimeNs};
 use engine_table::slots::packet_flags;
-use engine_table::{IngressRow, NO_PAYLOAD_TYPE, PacketHeader, PayloadMapping};
+use engine_table::{IngressRow, NO_PAYLOAD_TYPE, PacketHeader, PayloadMapping, PictureNumbers};
 use engine_wire::extension::value::{AudioLevel, transport_sequence as wide_sequence};
 use engine_wire::{frame, red, rtp::RtpPacket, vp8};
 
@@ -108,9 +108,11 @@ fn describe(header: &mut PacketHeader, info: &frame::FrameInfo) {
         | flag(info.tl0_picture_index.is_some(), packet_flags::HAS_TL0)
         | flag(info.key_index.is_some(), packet_flags::HAS_KEY_INDEX);
     (header.spatial, header.temporal) = (info.spatial, info.temporal);
-    header.picture_id = info.picture_id.unwrap_or(0);
-    header.tl0_picture_index = info.tl0_picture_index.unwrap_or(0);
-    header.key_index = info.key_index.unwrap_or(0);
+    header.picture = PictureNumbers {
+        id: info.picture_id.unwrap_or(0),
+        tl0_index: info.tl0_picture_index.unwrap_or(0),
+        key_index: info.key_index.unwrap_or(0),
+    };
 }
 
 /// What of the payload's start is rewritten for subscribers.

@@ -53,7 +53,7 @@ pub fn round_trip_us(block: &ReportBlock, now: NtpTime) -> Option<u32> {
     }
     let units = now.middle().wrapping_sub(block.last_sender_report).wrapping_sub(block.delay);
     // Units of 1/65,536 s; both clocks are rounded down, so a short trip may come out a unit below zero.
-    let us = if units > u32::MAX - 2 { 1 } else { (u64::from(units) * 1_000_000 >> 16).max(1) };
+    let us = if units > u32::MAX - 2 { 1 } else { ((u64::from(units) * 1_000_000) >> 16).max(1) };
     (us <= ROUND_TRIP_MAX_US).then_some(us as u32)
 }
 

@@ -44,5 +44,5 @@ pub use map::{MapError, Region};
 pub use regions::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
 pub use ring::{ByteRing, RingConsumer, RingProducer};
 pub use rows::*;
-pub use slots::{PacketHeader, SlotRef, SlotStream, Slots, SlotsBusy, Turn};
+pub use slots::{PacketHeader, PictureNumbers, SlotRef, SlotStream, Slots, SlotsBusy, Turn};
 pub use table::{Row, Table};

@@ -35,6 +35,15 @@ pub mod packet_flags {
     pub const RECOVERED: u16 = 1024;
 }
 
+/// VP8 and VP9: which picture a packet belongs to. `flags` tell which of the numbers it has.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PictureNumbers {
+    pub id: u16,
+    pub tl0_index: u8,
+    pub key_index: u8,
+}
+
 /// What forwarding needs of a packet, parsed once at ingress; verdicts read only this.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -62,9 +71,7 @@ pub struct PacketHeader {
     pub temporal: u8,
     /// RFC 6464: bit 7 voice, bits 0–6 −dBov.
     pub audio_level: u8,
-    pub picture_id: u16,
-    pub tl0_picture_index: u8,
-    pub key_index: u8,
+    pub picture: PictureNumbers,
     /// RED: where the primary encoding begins, from the start of the payload; it reaches to the payload's end. 0 if opaque.
     pub primary_offset: u16,
     pub reserved: [u8; 10],

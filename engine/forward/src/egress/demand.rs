@@ -28,7 +28,7 @@ impl EgressState {
             return None;
         };
         self.layer_target = target;
-        self.next_demand = now.add_ns((u64::from(self.rtt_us) * 2_000).clamp(DEMAND_NS_MIN, DEMAND_NS_MAX));
+        self.next_demand = now.add_ns((u64::from(self.reported.rtt_us) * 2_000).clamp(DEMAND_NS_MIN, DEMAND_NS_MAX));
         Some(wanted)
     }
 
@@ -42,20 +42,20 @@ impl EgressState {
     /// A report block of the subscriber about this egress's SSRC. `now` on our NTP clock.
     pub fn handle_report_block(&mut self, block: &ReportBlock, now: NtpTime) {
         self.flags |= flags::REPORTED;
-        self.fraction_lost = block.fraction_lost;
+        self.reported.fraction_lost = block.fraction_lost;
         if let Some(rtt_us) = crate::report::round_trip_us(block, now) {
-            self.rtt_us = rtt_us;
+            self.reported.rtt_us = rtt_us;
         }
     }
 
     /// Microseconds; 0 unknown.
     pub const fn rtt_us(&self) -> u32 {
-        self.rtt_us
+        self.reported.rtt_us
     }
 
     /// In 256ths, as the subscriber last reported.
     pub const fn fraction_lost(&self) -> u8 {
-        self.fraction_lost
+        self.reported.fraction_lost
     }
 
     /// Own numbers below are not resent, because the subscriber gave them up for a key frame. Everything while it is awaited.

@@ -52,8 +52,8 @@ impl Vp8Fields {
     pub(crate) const fn new(header: &PacketHeader, picture_id: u16, epoch: &Epoch) -> Self {
         Self {
             picture_id,
-            tl0_picture_index: header.tl0_picture_index.wrapping_add(epoch.tl0_offset),
-            key_index: header.key_index.wrapping_add(epoch.key_index_offset) & 0x1f,
+            tl0_picture_index: header.picture.tl0_index.wrapping_add(epoch.tl0_offset),
+            key_index: header.picture.key_index.wrapping_add(epoch.key_index_offset) & 0x1f,
         }
     }
 }

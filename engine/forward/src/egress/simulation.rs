@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use engine_base::limits::NACK_ENTRIES;
 use engine_base::{NtpTime, Ssrc};
-use engine_table::SlotRef;
 use engine_table::slots::packet_flags::*;
+use engine_table::{PictureNumbers, SlotRef};
 
 use super::*;
 use crate::fixtures::{INGRESS, Random, plan};
@@ -147,8 +147,7 @@ impl World {
                     | flag(temporal == 0 || frame % 8 < 2, SWITCH_UP),
                 codec: Codec::Vp8 as u8,
                 temporal,
-                picture_id: layer.picture,
-                tl0_picture_index: layer.tl0,
+                picture: PictureNumbers { id: layer.picture, tl0_index: layer.tl0, key_index: 0 },
                 ..PacketHeader::default()
             };
             self.transmit(number as u8, header, now);

@@ -50,8 +50,7 @@ fn a_vp8_packet_is_described() {
         codec_header_bytes: 6,
         payload_type: 96,
         codec: Codec::Vp8 as u8,
-        picture_id: 0x102,
-        tl0_picture_index: 7,
+        picture: PictureNumbers { id: 0x102, tl0_index: 7, key_index: 0 },
         ..header
     };
     // The dependency descriptor without a structure says that this is no key frame.
