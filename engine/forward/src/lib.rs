@@ -26,6 +26,7 @@ pub mod source;
 pub mod streams;
 pub mod write;
 
+mod extensions;
 #[cfg(test)]
 mod fixtures;
 mod pictures;

@@ -3,6 +3,8 @@
 use engine_base::{Codec, ExtensionIds, Kind, Ssrc};
 use engine_table::{EgressRow, NO_PAYLOAD_TYPE, PayloadMapping, ROW_ACTIVE, Text, egress_flags};
 
+use crate::extensions::Template;
+
 /// Bytes that every packet of an egress reserves for the dependency descriptor: a delta frame's has 3 (frame start, end and
 /// template; frame number) and its element header up to 2. A longer one makes the block longer.
 const DEPENDENCY_DESCRIPTOR_RESERVE: usize = 4;
@@ -24,6 +26,8 @@ pub struct EgressPlan {
     pub extensions: ExtensionIds,
     pub mid: Text<18>,
     payload_types: [PayloadMapping; 8],
+    /// Without and with the mid.
+    templates: [Option<Template>; 2],
 }
 
 /// How a packet's payload type appears to the subscriber.
@@ -42,7 +46,7 @@ impl EgressPlan {
         if row.state != ROW_ACTIVE {
             return None;
         }
-        Some(Self {
+        let mut plan = Self {
             generation: row.generation,
             kind: Kind::from_u8(row.kind)?,
             enabled: row.flags & egress_flags::ENABLED != 0,
@@ -54,7 +58,14 @@ impl EgressPlan {
             extensions: row.extensions,
             mid: row.mid,
             payload_types: row.payload_types,
-        })
+            templates: [None; 2],
+        };
+        plan.templates = [false, true].map(|with_mid| Template::new(&plan, with_mid));
+        Some(plan)
+    }
+
+    pub(crate) fn template(&self, with_mid: bool) -> Option<&Template> {
+        self.templates[usize::from(with_mid)].as_ref()
     }
 
     /// The subscriber's payload type for an ingress format: the same codec and format, else the same codec with format 0; for RED

@@ -8,15 +8,15 @@
 
 use std::ops::Range;
 
-use engine_base::{Codec, Drop, ExtendedSequence, Kind, SequenceNumber, Ssrc};
+use engine_base::{Codec, Drop, ExtendedSequence, SequenceNumber, Ssrc};
 use engine_table::PacketHeader;
 use engine_table::slots::packet_flags;
 use engine_wire::error::WireError;
-use engine_wire::extension::{BLOCK_HEADER_BYTES, ExtensionWriter};
-use engine_wire::rtp::{FIXED_HEADER_BYTES, RtpHeader};
+use engine_wire::rtp::FIXED_HEADER_BYTES;
 use engine_wire::vp8;
 
 use crate::egress::{Payload, Rewrite};
+use crate::extensions::{Places, write_block};
 use crate::plan::EgressPlan;
 
 /// What was written, and what is to follow it.
@@ -94,19 +94,7 @@ fn write(
 ) -> Result<Written, Drop> {
     let start = usize::from(header.payload_offset);
     let payload = packet.get(start..start + usize::from(header.payload_bytes)).ok_or(Drop::RtpMalformed)?;
-    let rtp = RtpHeader {
-        padding: rewrite.payload == Payload::Fill,
-        marker: rewrite.marker,
-        payload_type: stream.payload_type,
-        sequence: stream.sequence,
-        timestamp: rewrite.timestamp,
-        ssrc: stream.ssrc,
-        ..RtpHeader::default()
-    };
-    let elements = Elements::collect(plan, rewrite.with_mid, header, packet);
-    let mut places = [None; 2];
-    let block = Some(elements.block_bytes(plan.extension_block_bytes(rewrite.with_mid))).filter(|&bytes| bytes != 0);
-    let header_bytes = rtp.write_with(out, block, |writer| elements.put(writer, &mut places)).map_err(too_large)?;
+    let (header_bytes, places) = write_header(out, plan, stream, rewrite, (header, packet))?;
     let mut rest = out.get_mut(header_bytes..).ok_or(Drop::SendTooLarge)?;
     let mut prefix_bytes = 0;
     if let Some(original) = stream.original {
@@ -120,9 +108,38 @@ fn write(
         header_bytes,
         prefix_bytes: prefix_bytes + replaced,
         payload: (start + skipped).min(end)..end,
-        abs_send_time: places[0],
-        transport_sequence: places[1],
+        abs_send_time: places.abs_send_time(),
+        transport_sequence: places.transport_sequence(),
     })
+}
+
+/// The RTP header with its extension block: from the plan's template, except for packets with a dependency descriptor.
+fn write_header(
+    out: &mut [u8],
+    plan: &EgressPlan,
+    stream: Stream,
+    rewrite: &Rewrite,
+    (header, packet): (&PacketHeader, &[u8]),
+) -> Result<(usize, Places), Drop> {
+    let level = (header.flags & packet_flags::HAS_AUDIO_LEVEL != 0).then_some(&header.audio_level);
+    let described = header.descriptor_bytes != 0 && plan.extensions.dependency_descriptor != 0;
+    let (bytes, places) = match plan.template(rewrite.with_mid).filter(|_| !described) {
+        Some(template) => template.write(out, level.copied()).ok_or(Drop::SendTooLarge)?,
+        None => {
+            let start = usize::from(header.descriptor_offset);
+            let descriptor = packet.get(start..start + usize::from(header.descriptor_bytes)).unwrap_or(&[]);
+            write_block(out, plan, rewrite.with_mid, level, descriptor).map_err(too_large)?
+        }
+    };
+    let fixed = out.first_chunk_mut::<FIXED_HEADER_BYTES>().ok_or(Drop::SendTooLarge)?;
+    let (sequence, timestamp, ssrc) =
+        (stream.sequence.0.to_be_bytes(), rewrite.timestamp.0.to_be_bytes(), stream.ssrc.0.to_be_bytes());
+    fixed[0] |= u8::from(rewrite.payload == Payload::Fill) << 5;
+    fixed[1] = u8::from(rewrite.marker) << 7 | stream.payload_type;
+    fixed[2..4].copy_from_slice(&sequence);
+    fixed[4..8].copy_from_slice(&timestamp);
+    fixed[8..12].copy_from_slice(&ssrc);
+    Ok((bytes, places))
 }
 
 /// Writes what replaces the first bytes of the payload; returns how many bytes were written and how many they replace.
@@ -169,68 +186,6 @@ fn rewrite_red_headers(out: &mut [u8], plan: &EgressPlan, headers: &[u8]) -> Res
     written.chunks_mut(4).for_each(|block| block[0] = block[0] & 0x80 | opus.payload_type);
     Ok((headers.len(), headers.len()))
 }
-
-const ABS_SEND_TIME: usize = 0;
-const TRANSPORT_SEQUENCE: usize = 1;
-const ELEMENTS: usize = 5;
-
-/// The extension elements of one packet. The order is that of the list, but elements that need the two-byte form come first, so that
-/// nothing moves after it was put.
-struct Elements<'a> {
-    list: [(u8, &'a [u8]); ELEMENTS],
-    two_byte: bool,
-}
-
-impl<'a> Elements<'a> {
-    fn collect(plan: &'a EgressPlan, with_mid: bool, header: &'a PacketHeader, packet: &'a [u8]) -> Self {
-        let ids = &plan.extensions;
-        let level = plan.kind == Kind::Audio && header.flags & packet_flags::HAS_AUDIO_LEVEL != 0;
-        let descriptor_start = usize::from(header.descriptor_offset);
-        let descriptor = packet
-            .get(descriptor_start..descriptor_start + usize::from(header.descriptor_bytes))
-            .filter(|descriptor| !descriptor.is_empty());
-        let mid = plan.mid.as_bytes();
-        let when = |present: bool, id: u8| if present { id } else { 0 };
-        let list = [
-            (ids.abs_send_time, &[0; 3][..]),
-            (ids.transport_cc, &[0; 2][..]),
-            (when(level, ids.audio_level), std::slice::from_ref(&header.audio_level)),
-            (when(descriptor.is_some(), ids.dependency_descriptor), descriptor.unwrap_or(&[])),
-            (when(with_mid && !mid.is_empty(), ids.mid), mid),
-        ];
-        Self { list, two_byte: list.iter().any(needs_two_byte) }
-    }
-
-    /// Bytes of the block: `fixed`, or more when the elements do not fit.
-    fn block_bytes(&self, fixed: usize) -> usize {
-        let element = if self.two_byte { 2 } else { 1 };
-        let data: usize = self.list.iter().filter(|(id, _)| *id != 0).map(|(_, data)| element + data.len()).sum();
-        let needed = if data == 0 { 0 } else { BLOCK_HEADER_BYTES + data.next_multiple_of(4) };
-        needed.max(fixed)
-    }
-
-    fn put(&self, writer: &mut ExtensionWriter<'_>, places: &mut [Option<usize>; 2]) -> Result<(), WireError> {
-        for two_byte in [true, false] {
-            for (position, element) in self.list.iter().enumerate().filter(|(_, e)| needs_two_byte(e) == two_byte) {
-                let &(id, data) = element;
-                if id == 0 {
-                    continue;
-                }
-                writer.put(id, data)?;
-                if let Some(place @ None) = places.get_mut(position) {
-                    *place = Some(FIXED_HEADER_BYTES + writer.len() - data.len());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn needs_two_byte(&(id, data): &(u8, &[u8])) -> bool {
-    id > 14 || id != 0 && (data.is_empty() || data.len() > 16)
-}
-
-const _: () = assert!(ABS_SEND_TIME == 0 && TRANSPORT_SEQUENCE == 1 && ELEMENTS > TRANSPORT_SEQUENCE);
 
 fn too_large(_: WireError) -> Drop {
     Drop::SendTooLarge

@@ -1,6 +1,7 @@
-use engine_base::{ExtensionIds, RtpTimestamp, TimeNs};
+use engine_base::{ExtensionIds, Kind, RtpTimestamp, TimeNs};
 use engine_table::IngressRow;
-use engine_wire::rtp::RtpPacket;
+use engine_wire::extension::ExtensionWriter;
+use engine_wire::rtp::{RtpHeader, RtpPacket};
 use engine_wire::vp8::{Descriptor, PictureId};
 use proptest::prelude::*;
 
@@ -55,6 +56,22 @@ fn the_publishers_extensions_are_replaced_by_the_subscribers() {
     let elements: Vec<_> = sent.extension().unwrap().iter().map(|element| (element.id, element.data)).collect();
     assert_eq!(elements, [(5, &[7, 8, 9][..]), (4, &[3, 4]), (6, &[0x80 | 30]), (1, b"7")]);
     assert_eq!(written.header_bytes, 12 + plan.extension_block_bytes(true));
+}
+
+#[test]
+fn a_packet_without_a_level_has_padding_in_its_place_in_both_forms() {
+    let (header, source) = source(111, &[], &[1, 2, 3]);
+    for audio_level in [6, 200] {
+        let mut row = egress_row(Kind::Audio);
+        row.extensions.audio_level = audio_level;
+        let plan = EgressPlan::compile(&row).unwrap();
+        let mut out = [0xff; 200];
+        let written = packet(&mut out, &plan, &rewrite(), &header, &source).unwrap();
+        let sent = assemble(&out, &written, &source);
+        let sent = RtpPacket::parse(&sent).unwrap();
+        let elements: Vec<_> = sent.extension().unwrap().iter().map(|element| (element.id, element.data)).collect();
+        assert_eq!(elements, [(5, &[0; 3][..]), (4, &[0; 2]), (1, b"7")]);
+    }
 }
 
 #[test]
