@@ -70,10 +70,12 @@ impl State {
 
     /// Something waits to be done without a datagram or a deadline.
     pub fn has_work(&self) -> bool {
-        self.rings.has_work()
-            || self.rows.has_work()
-            || self.work.has_touched()
-            || self.site.crew.posted(self.site.me) != self.opened
+        self.rings.has_work() || self.rows.has_work() || self.work.has_touched() || self.has_letters()
+    }
+
+    /// Another worker has released something to this one.
+    pub fn has_letters(&self) -> bool {
+        self.site.crew.posted(self.site.me) != self.opened
     }
 
     /// The earliest deadline.

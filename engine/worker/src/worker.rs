@@ -57,7 +57,9 @@ impl<P: Port> Worker<P> {
     pub fn turn(&mut self, now: TimeNs) {
         let state = &mut self.state;
         state.now = now;
-        state.open_mailbox();
+        if state.has_letters() {
+            state.open_mailbox();
+        }
         state.take_rows();
         state.take_records(self.port.sender());
         state.take_courier(self.port.sender());
