@@ -196,7 +196,9 @@ impl Lane<'_> {
                 return Err(reason);
             }
         };
-        self.site.regions.media.egress_index(egress, rtx).store(index.0, Ordering::Release);
+        // A late packet has a lower index than those before it: the word holds the highest.
+        let word = self.site.regions.media.egress_index(egress, rtx);
+        word.store(index.0.max(word.load(Ordering::Relaxed)), Ordering::Release);
         let Pair { remote: destination, socket } = self.route.pair;
         sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0 });
         Ok(bytes)
