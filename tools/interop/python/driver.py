@@ -193,13 +193,16 @@ class Client:
         for source in sources.values():
             await source.stop()
 
-    async def publishVideo(self, codec="vp8", simulcast=False, width=640, height=360, fps=15, maxBitrate=800_000):
+    async def publishVideo(
+        self, codec="vp8", simulcast=False, width=640, height=360, fps=15, maxBitrate=800_000, scalability=""
+    ):
         camera = Camera(width, height, fps)
         track = rtc.LocalVideoTrack.create_video_track("camera", camera.source)
         options = rtc.TrackPublishOptions(
             source=rtc.TrackSource.SOURCE_CAMERA,
             video_codec=CODECS[codec],
             simulcast=simulcast,
+            scalability_mode=scalability,
             video_encoding=rtc.VideoEncoding(max_framerate=fps, max_bitrate=maxBitrate),
         )
         return await self._publish(camera, track, options, "video")

@@ -1,6 +1,6 @@
 //! The conversation that every codec and layout must carry, measured at both ends.
 
-use crate::{Flow, Layout, Scene, Take, Video, flows};
+use crate::{Flow, Layout, Participant, Scene, Take, Video, flows};
 
 /// 10 s at 15 frames per second.
 const FRAMES: u64 = 150;
@@ -18,19 +18,27 @@ pub fn media_flows_both_ways(codec: &'static str, layout: Layout) {
     let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
     alice.join(&options);
     bob.join(&options);
-    let publications = [&alice, &bob].map(|each| {
+    converse([&alice, &bob], &Video::small(codec));
+}
+
+/// Both, who have joined, publish audio and `video` and receive the other's for ten seconds.
+///
+/// # Panics
+/// As [`media_flows_both_ways`].
+pub fn converse([alice, bob]: [&Participant; 2], video: &Video) {
+    let publications = [alice, bob].map(|each| {
         let mark = [alice.mark(), bob.mark()];
-        let video = each.publish_video(&Video::small(codec));
+        let video = each.publish_video(video);
         (mark, video, each.publish_audio())
     });
     let [(from_alice, alice_video, _), (from_bob, bob_video, _)] = &publications;
     bob.wait(from_alice[1], "first_frame", |event| event["sid"] == *alice_video.sid);
     alice.wait(from_bob[0], "first_frame", |event| event["sid"] == *bob_video.sid);
 
-    let before = (Take::now(&alice, &bob), Take::now(&bob, &alice));
-    let after = (before.0.after_frames(FRAMES, &alice, &bob), before.1.after_frames(FRAMES, &bob, &alice));
-    check(codec, &flows(&before.0, &after.0));
-    check(codec, &flows(&before.1, &after.1));
+    let before = (Take::now(alice, bob), Take::now(bob, alice));
+    let after = (before.0.after_frames(FRAMES, alice, bob), before.1.after_frames(FRAMES, bob, alice));
+    check(video.codec, &flows(&before.0, &after.0));
+    check(video.codec, &flows(&before.1, &after.1));
 }
 
 fn check(codec: &str, flows: &[Flow]) {

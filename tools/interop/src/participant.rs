@@ -81,17 +81,20 @@ pub struct Video {
     pub height: u32,
     pub fps: u32,
     pub max_bitrate: u32,
+    /// `scalabilityMode` for VP9 and AV1; `None` for one layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scalability: Option<&'static str>,
 }
 
 impl Video {
     /// 640×360 at 15 frames per second in one layer.
     pub const fn small(codec: &'static str) -> Video {
-        Video { codec, simulcast: false, width: 640, height: 360, fps: 15, max_bitrate: 800_000 }
+        Video { codec, simulcast: false, width: 640, height: 360, fps: 15, max_bitrate: 800_000, scalability: None }
     }
 
     /// 1280×720 at 15 frames per second in the three layers q, h and f.
     pub const fn simulcast(codec: &'static str) -> Video {
-        Video { codec, simulcast: true, width: 1280, height: 720, fps: 15, max_bitrate: 1_500_000 }
+        Video { codec, simulcast: true, width: 1280, height: 720, fps: 15, max_bitrate: 1_500_000, scalability: None }
     }
 }
 
