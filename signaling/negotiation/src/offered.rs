@@ -152,6 +152,16 @@ impl OfferedPc {
         self.pending.is_some()
     }
 
+    /// Id of the offer that waits for an answer; 0 where the client gave none.
+    pub fn pending_id(&self) -> Option<u32> {
+        self.pending.as_ref().map(|pending| pending.id)
+    }
+
+    /// The pending offer is not answered: the client makes another one.
+    pub fn drop_pending(&mut self) {
+        self.pending = None;
+    }
+
     pub fn has_application(&self) -> bool {
         self.sections.iter().any(|section| section.role == Role::Application)
     }

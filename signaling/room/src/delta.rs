@@ -2,9 +2,15 @@
 //!
 //! On one node deltas loop back: the room hands its own changes to the same code that takes those of other nodes.
 
+use std::collections::BTreeMap;
+
 use signaling_protocol::proto;
 
+use crate::effect::Effect;
+use crate::input::Context;
 use crate::message::Message;
+use crate::response::update;
+use crate::room::Room;
 
 /// One change of a node's part of a room. Deltas of an origin are applied in order; an old one is ignored.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,4 +45,201 @@ pub struct Shared {
     pub hidden: bool,
     /// Who may subscribe to it; `None` for everybody.
     pub rule: Option<proto::SubscriptionPermission>,
+}
+
+/// Clients of later protocols treat an update with a new sid as the end of the old one (PROTOCOL §2.2).
+const PROTOCOL_REPLACES_BY_IDENTITY: i32 = 12;
+
+/// What this node has told, and what it knows of others.
+#[derive(Debug, Default)]
+pub(crate) struct Replication {
+    pub(crate) active: bool,
+    origin: String,
+    epoch: u64,
+    sequence: u64,
+    /// Last epoch and sequence of each other node.
+    seen: BTreeMap<String, (u64, u64)>,
+    /// By sid.
+    replicas: BTreeMap<String, Replica>,
+}
+
+#[derive(Debug)]
+struct Replica {
+    origin: String,
+    epoch: u64,
+    shared: Shared,
+}
+
+impl Replication {
+    pub(crate) fn new(origin: &str, epoch: u64) -> Self {
+        Self { origin: origin.to_owned(), epoch, ..Self::default() }
+    }
+
+    pub(crate) fn infos(&self) -> impl Iterator<Item = &proto::ParticipantInfo> {
+        self.replicas.values().map(|replica| &replica.shared.info)
+    }
+
+    pub(crate) fn visible(&self) -> impl Iterator<Item = &proto::ParticipantInfo> {
+        self.replicas.values().filter(|replica| !replica.shared.hidden).map(|replica| &replica.shared.info)
+    }
+
+    pub(crate) fn by_identity(&self, identity: &str) -> Option<&proto::ParticipantInfo> {
+        self.infos().find(|info| info.identity == identity)
+    }
+
+    /// Visible participants, and publishers among them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.visible().count(), self.visible().filter(|info| info.is_publisher).count())
+    }
+
+    fn next(&mut self, change: Change) -> Delta {
+        self.sequence += 1;
+        Delta { origin: self.origin.clone(), epoch: self.epoch, sequence: self.sequence, change }
+    }
+
+    /// False for a delta that was overtaken.
+    fn is_new(&mut self, delta: &Delta) -> bool {
+        let at = (delta.epoch, delta.sequence);
+        let seen = self.seen.entry(delta.origin.clone()).or_default();
+        let new = at > *seen;
+        if new {
+            *seen = at;
+        }
+        new && delta.origin != self.origin
+    }
+}
+
+impl Room {
+    /// Every own participant as deltas: for a node that joins the room.
+    pub fn snapshot(&mut self) -> Vec<Delta> {
+        let mut changes: Vec<Change> =
+            self.participants.values().map(|participant| Change::Participant(Box::new(shared(participant)))).collect();
+        changes.push(Change::Complete);
+        changes.into_iter().map(|change| self.replication.next(change)).collect()
+    }
+
+    /// A change of an own participant: told to other nodes, and to our own participants.
+    pub(crate) fn publish(&mut self, change: Change) {
+        if self.replication.active {
+            let delta = self.replication.next(change.clone());
+            self.out.messages.push(Effect::Delta(Box::new(delta)));
+        }
+        self.distribute(change);
+    }
+
+    /// An own participant as it is now, to everybody, itself included. Its version has gone up.
+    pub(crate) fn announce(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        participant.core.version += 1;
+        let shared = shared(participant);
+        self.out.record(sid, crate::outbox::record::CORE);
+        self.publish(Change::Participant(Box::new(shared)));
+    }
+
+    /// Tells only other nodes: our participants hear of a new one when it is ACTIVE or publishes, and never of rules.
+    pub(crate) fn share(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get(sid).filter(|_| self.replication.active) else { return };
+        let delta = self.replication.next(Change::Participant(Box::new(shared(participant))));
+        self.out.messages.push(Effect::Delta(Box::new(delta)));
+    }
+
+    fn distribute(&mut self, change: Change) {
+        match change {
+            Change::Participant(shared) => {
+                let Shared { info, hidden, .. } = *shared;
+                for participant in self.participants.values() {
+                    let Some(connection) = participant.link.connection else { continue };
+                    if !hidden || participant.sid() == info.sid {
+                        self.out.send(connection, update(info.clone()));
+                    }
+                }
+            }
+            Change::Left { info, hidden, replaced } => {
+                for participant in self.participants.values().filter(|_| !hidden) {
+                    let Some(connection) = participant.link.connection else { continue };
+                    if !replaced || participant.core.client.protocol < PROTOCOL_REPLACES_BY_IDENTITY {
+                        self.out.send(connection, update((*info).clone()));
+                    }
+                }
+            }
+            Change::Message { .. } | Change::Complete => {}
+        }
+    }
+
+    /// To a participant by identity, wherever it is. False when nobody has that identity.
+    pub(crate) fn post(&mut self, identity: &str, message: Message, context: &mut Context<'_>) -> bool {
+        if let Some(sid) = self.places.identities.get(identity).cloned() {
+            self.take_message(&sid, message, context);
+            return true;
+        }
+        if self.replication.by_identity(identity).is_none() {
+            return false;
+        }
+        let delta = self.replication.next(Change::Message { identity: identity.to_owned(), message });
+        self.out.messages.push(Effect::Delta(Box::new(delta)));
+        true
+    }
+
+    pub(crate) fn handle_delta(&mut self, delta: Delta, context: &mut Context<'_>) {
+        if !self.replication.is_new(&delta) {
+            return;
+        }
+        let Delta { origin, epoch, change, .. } = delta;
+        match change {
+            Change::Participant(shared) => {
+                let sid = shared.info.sid.clone();
+                self.end_replaced(&shared.info, context);
+                let replica = Replica { origin, epoch, shared: (*shared).clone() };
+                self.replication.replicas.insert(sid, replica);
+                self.distribute(Change::Participant(shared));
+                self.note_emptiness(context);
+            }
+            Change::Left { info, hidden, replaced } => {
+                self.replication.replicas.remove(&info.sid);
+                self.distribute(Change::Left { info, hidden, replaced });
+                self.note_emptiness(context);
+            }
+            Change::Message { identity, message } => {
+                if let Some(sid) = self.places.identities.get(&identity).cloned() {
+                    self.take_message(&sid, message, context);
+                }
+            }
+            Change::Complete => self.drop_stale(&origin, epoch, context),
+        }
+    }
+
+    /// The same identity joined on another node: the later one wins.
+    fn end_replaced(&mut self, info: &proto::ParticipantInfo, context: &mut Context<'_>) {
+        let Some(own) = self.own(&info.identity) else { return };
+        if (own.core.joined_ms as i64, own.sid()) < (info.joined_at_ms, info.sid.as_str()) {
+            let sid = own.sid().to_owned();
+            let reason = proto::DisconnectReason::DuplicateIdentity;
+            self.take_message(&sid, Message::End { sid: Some(sid.clone()), reason }, context);
+        }
+    }
+
+    fn drop_stale(&mut self, origin: &str, epoch: u64, context: &mut Context<'_>) {
+        let stale: Vec<String> = self
+            .replication
+            .replicas
+            .iter()
+            .filter(|(_, replica)| replica.origin == origin && replica.epoch < epoch)
+            .map(|(sid, _)| sid.clone())
+            .collect();
+        for sid in stale {
+            let Some(replica) = self.replication.replicas.remove(&sid) else { continue };
+            let state = proto::participant_info::State::Disconnected as i32;
+            let info = proto::ParticipantInfo { state, tracks: Vec::new(), ..replica.shared.info };
+            self.distribute(Change::Left { info: Box::new(info), hidden: replica.shared.hidden, replaced: false });
+        }
+        self.note_emptiness(context);
+    }
+}
+
+fn shared(participant: &crate::participant::Participant) -> Shared {
+    Shared {
+        info: participant.info(),
+        hidden: participant.is_hidden(),
+        rule: participant.core.publishing.rule.as_ref().map(|rule| rule.0.clone()),
+    }
 }

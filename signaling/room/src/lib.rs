@@ -2,14 +2,37 @@
 //!
 //! It is authoritative only for its own participants (journaled); others are replicas fed by deltas.
 #![forbid(unsafe_code)]
+#![expect(deprecated, reason = "fields that the schema deprecates are what older clients still read")]
 
+mod api;
 mod delta;
 mod effect;
+mod ids;
 mod input;
+mod join;
 mod journal;
+mod leave;
 mod message;
+mod negotiate;
+mod outbox;
+mod participant;
+mod permissions;
+mod publish;
+mod quality;
+mod response;
+mod restore;
+mod resume;
 mod room;
+mod rows;
 mod settings;
+mod signal;
+mod simulate;
+mod speakers;
+mod stored;
+mod subscribe;
+mod subscription;
+mod timers;
+mod track;
 
 pub use delta::{Change, Delta, Shared};
 pub use effect::{ApiError, ApiReply, Effect};

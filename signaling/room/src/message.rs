@@ -17,7 +17,7 @@ pub enum Message {
     },
     Update(Box<Update>),
     Subscribe {
-        requests: Vec<(String, String)>,
+        tracks: Vec<String>,
         subscribe: bool,
     },
     /// Somebody has begun to receive this track.

@@ -1,0 +1,64 @@
+//! What a room does once, after it was read from the journal.
+
+use crate::input::Context;
+use crate::outbox::record;
+use crate::room::Room;
+
+impl Room {
+    /// A kill between two effects of one step may leave a record without its counterpart, as each key is written by itself:
+    /// a subscription whose section the connection does not know, a track of a publisher that is gone. What cannot go on ends
+    /// here, so that rows and descriptions agree again.
+    pub(crate) fn forget_orphans(&mut self, context: &mut Context<'_>) {
+        for sid in self.participants.keys().cloned().collect::<Vec<_>>() {
+            self.drop_lost_sections(&sid);
+            self.rebind_tracks(&sid);
+            self.reconcile_all(&sid, context);
+        }
+    }
+
+    /// Subscriptions and sections that do not know of each other, and subscriptions of tracks that are gone.
+    fn drop_lost_sections(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get(sid) else { return };
+        let peer = &participant.peer;
+        let mid_of = |track: &str| match &peer.subscriber {
+            Some(pc) => pc.mid_of(track).map(str::to_owned),
+            None => peer.offered.mid_of(track).map(str::to_owned),
+        };
+        let known = |track: &str| self.published_track(track).is_some();
+        let sending = participant.subscriptions.iter().filter_map(|(track, it)| Some((track, it.sending.as_ref()?)));
+        let lost: Vec<String> = sending
+            .filter(|(track, sending)| mid_of(track).as_ref() != Some(&sending.mid) || !known(track))
+            .map(|(track, _)| track.clone())
+            .collect();
+        for track in lost {
+            self.stop_sending(sid, &track);
+        }
+        self.free_unknown_sections(sid);
+    }
+
+    /// Sections that carry a track without a subscription.
+    fn free_unknown_sections(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        let subscriptions = &participant.subscriptions;
+        let served = |track: &str| subscriptions.get(track).is_some_and(|it| it.sending.is_some());
+        let mids = match &participant.peer.subscriber {
+            Some(pc) => pc.mid_to_track_id(),
+            None => participant.peer.offered.mid_to_track_id(),
+        };
+        for (mid, track) in mids.into_iter().filter(|(_, track)| !served(track)) {
+            match &mut participant.peer.subscriber {
+                Some(pc) => drop(pc.remove(&track)),
+                None => drop(participant.peer.offered.free(&mid)),
+            }
+            self.out.record(sid, record::PEER);
+        }
+    }
+
+    /// Tracks whose section the connection no longer takes for theirs.
+    fn rebind_tracks(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        for track in participant.core.publishing.tracks.iter().filter(|track| track.is_published()) {
+            participant.peer.offered.bind_publish(&track.mid, track.publish_request());
+        }
+    }
+}
