@@ -60,9 +60,11 @@ impl Activity {
 
     /// `true` when the state changed.
     pub fn handle_timeout(&mut self, now: TimeNs) -> bool {
-        let Some(ends) = self.cycle_ends.filter(|&ends| ends <= now) else { return false };
-        // A caller that was late does not turn the time between into cycles of silence.
-        self.cycle_ends = Some(ends.add_ms(self.cycle_ms).max(now));
+        if self.cycle_ends.is_none_or(|ends| ends > now) {
+            return false;
+        }
+        // A caller that is late makes this cycle longer, never the next one shorter.
+        self.cycle_ends = Some(now.add_ms(self.cycle_ms));
         let good = std::mem::take(&mut self.packets) >= self.packets_min;
         self.good_cycles = if good { self.good_cycles.saturating_add(1) } else { 0 };
         let before = self.active;
@@ -105,6 +107,21 @@ mod tests {
             run(&mut activity, 0, &[5, 0]);
             let states = run(&mut activity, 1_000, &[5; 21]);
             assert_eq!(states.iter().position(|active| *active), Some(needed - 1));
+        }
+    }
+
+    #[test]
+    fn a_late_caller_does_not_stop_a_layer() {
+        let mut activity = Activity::new(1, 3);
+        for ms in 0..5_000 {
+            if ms % 40 == 0 {
+                activity.handle_packet(TimeNs::from_ms(ms));
+            }
+            if ms % 730 == 729 {
+                activity.handle_timeout(TimeNs::from_ms(ms));
+                activity.handle_timeout(TimeNs::from_ms(ms));
+                assert!(activity.is_active());
+            }
         }
     }
 
