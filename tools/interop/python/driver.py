@@ -202,9 +202,10 @@ class Client:
             source=rtc.TrackSource.SOURCE_CAMERA,
             video_codec=CODECS[codec],
             simulcast=simulcast,
-            scalability_mode=scalability,
             video_encoding=rtc.VideoEncoding(max_framerate=fps, max_bitrate=maxBitrate),
         )
+        if scalability:
+            options.scalability_mode = scalability
         return await self._publish(camera, track, options, "video")
 
     async def publishAudio(self, red=True, dtx=True):
