@@ -68,18 +68,16 @@ impl State {
     fn settle_owner(&mut self, reference: TransportRef, wish: Wish, nominates: bool) {
         let me = self.site.me;
         match self.site.crew.claim(reference, me) {
-            Some(owner) if owner != me => {
-                if nominates {
-                    let body = Addressed::new(reference, wish.pair, wish.credentials);
-                    self.rings.push(&self.site, owner, kind::MOVE, &[body.as_bytes()]);
-                }
-            }
-            Some(_) => {
+            Some(owner) if owner == me => {
                 self.open_mailbox();
                 self.begin_ownership(reference, wish);
                 self.hear_check(reference, wish, nominates);
             }
-            None => {}
+            Some(owner) if nominates => {
+                let body = Addressed::new(reference, wish.pair, wish.credentials);
+                self.rings.push(&self.site, owner, kind::MOVE, &[body.as_bytes()]);
+            }
+            _ => {}
         }
     }
 

@@ -35,7 +35,16 @@ struct Waiting<'a> {
 struct Lane<'a> {
     site: &'a Site,
     route: Route<'a>,
+    now: TimeNs,
     ntp: NtpTime,
+}
+
+/// The number under which a packet is sealed, and whose it is.
+#[derive(Clone, Copy)]
+struct Numbered {
+    egress: u32,
+    rtx: bool,
+    index: ExtendedSequence,
 }
 
 /// What a train amounted to.
@@ -79,7 +88,7 @@ impl State {
                 }
             }
             for egress in &mut place.local {
-                let train = Train { transports: &self.transports, clocks: &place.clocks, ntp };
+                let train = Train { transports: &self.transports, clocks: &place.clocks, now: self.now, ntp };
                 if train.forward(&self.site, egress, &packets, sender) {
                     // The first sender report of a run shall be early.
                     self.work.touch(egress.transport.index);
@@ -109,8 +118,8 @@ impl State {
             };
             let Some(transport) = transports.get(egress.transport) else { continue };
             let Some(route) = transport.route() else { continue };
-            let lane = Lane { site, route, ntp };
-            if let Err(reason) = resend(&lane, egress, ingress, sequence, turn, now, sender) {
+            let lane = Lane { site, route, now, ntp };
+            if let Err(reason) = resend(&lane, egress, ingress, sequence, turn, sender) {
                 site.drop(reason);
             }
         }
@@ -122,6 +131,7 @@ impl State {
 struct Train<'a> {
     transports: &'a Transports,
     clocks: &'a SourceClocks,
+    now: TimeNs,
     ntp: NtpTime,
 }
 
@@ -133,7 +143,7 @@ impl Train<'_> {
             packets.iter().for_each(|_| site.drop(DropReason::EgressNotConnected));
             return false;
         };
-        let lane = Lane { site, route, ntp: self.ntp };
+        let lane = Lane { site, route, now: self.now, ntp: self.ntp };
         let (mut tally, runs) = (Tally::default(), egress.state.runs());
         for packet in packets {
             match egress.state.verdict(&egress.plan, packet.layer, &packet.header, self.clocks) {
@@ -171,7 +181,8 @@ impl Lane<'_> {
             let entries = EgressEntries { media: &self.site.regions.media, egress: egress.index };
             Retransmissions(entries).remember(rewrite, packet.slot);
         }
-        self.send(egress.index, rewrite.sequence, false, packet.bytes, sender, |out| {
+        let numbered = Numbered { egress: egress.index, rtx: false, index: rewrite.sequence };
+        self.send(numbered, packet.bytes, sender, |out| {
             write::packet(out, &egress.plan, rewrite, &packet.header, packet.bytes)
         })
     }
@@ -179,16 +190,14 @@ impl Lane<'_> {
     /// Writes, stamps and seals one packet and queues its send. The index is stored before the send is published.
     fn send<S: Sender>(
         &self,
-        egress: u32,
-        index: ExtendedSequence,
-        rtx: bool,
+        numbered: Numbered,
         packet: &[u8],
         sender: &mut S,
         write: impl FnOnce(&mut [u8]) -> Result<Written, DropReason>,
     ) -> Result<usize, DropReason> {
         let mut slot = sender.reserve().ok_or(DropReason::SendQueueFull)?;
         let out = sender.bytes(&mut slot);
-        let sealed = write(out).and_then(|written| self.seal(out, &written, index, packet));
+        let sealed = write(out).and_then(|written| self.seal(out, &written, numbered.index, packet));
         let bytes = match sealed {
             Ok(bytes) => bytes,
             Err(reason) => {
@@ -197,8 +206,8 @@ impl Lane<'_> {
             }
         };
         // A late packet has a lower index than those before it: the word holds the highest.
-        let word = self.site.regions.media.egress_index(egress, rtx);
-        word.store(index.0.max(word.load(Ordering::Relaxed)), Ordering::Release);
+        let word = self.site.regions.media.egress_index(numbered.egress, numbered.rtx);
+        word.store(numbered.index.0.max(word.load(Ordering::Relaxed)), Ordering::Release);
         let Pair { remote: destination, socket } = self.route.pair;
         sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0 });
         Ok(bytes)
@@ -245,18 +254,17 @@ fn resend(
     ingress: u32,
     sequence: engine_base::SequenceNumber,
     turn: &Turn,
-    now: TimeNs,
     sender: &mut impl Sender,
 ) -> Result<(), DropReason> {
     if !egress.plan.nack {
         return Err(DropReason::NackTooOld);
     }
     let entries = EgressEntries { media: &lane.site.regions.media, egress: egress.index };
-    let found = Retransmissions(entries).answer(&egress.state, ingress, sequence, now)?;
+    let found = Retransmissions(entries).answer(&egress.state, ingress, sequence, lane.now)?;
     let (header, packet) = turn.packet(found.slot).ok_or(DropReason::NackTooOld)?;
     let (rewrite, payload_type) = found.rewrite(&egress.plan, &header)?;
     let index = egress.state.take_rtx_sequence();
-    let bytes = lane.send(egress.index, index, true, packet, sender, |out| {
+    let bytes = lane.send(Numbered { egress: egress.index, rtx: true, index }, packet, sender, |out| {
         write::retransmission(out, &egress.plan, (&rewrite, payload_type), index, &header, packet)
     })?;
     lane.count(egress.index, &Tally { packets: 1, bytes: bytes as u64, frames: 0 });

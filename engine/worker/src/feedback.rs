@@ -2,10 +2,10 @@
 //! fit in.
 
 use engine_base::limits::LAYERS;
-use engine_base::{SequenceNumber, Ssrc, TimeNs};
+use engine_base::{Kind, SequenceNumber, Ssrc, TimeNs};
 use engine_forward::ingress::MISSING_MAX;
 use engine_io::Sender;
-use engine_table::{IngressCounter, ingress_flags};
+use engine_table::IngressCounter;
 use engine_wire::rtcp::pli::Pli;
 use engine_wire::rtcp::report_block::{REPORT_BLOCKS_MAX, ReportBlock};
 use engine_wire::rtcp::xr::LastReceiverReport;
@@ -42,11 +42,12 @@ impl State {
             return TimeNs::MAX;
         }
         let (list, Some(transport)) = (&place.ingresses[..], &mut place.transport) else { return TimeNs::MAX };
+        let mut streams = Streams { site, ingresses, list, now };
         let mut due = Due::default();
-        let mut next = gather(site, ingresses, list, now, &mut due);
+        let mut next = streams.gather(&mut due);
         if let Some((route, owned)) = transport.route_and_owned() {
             if due.nacks || !due.blocks.is_empty() || !due.key_frames.is_empty() {
-                send_rtcp(site, route, sender, |out| write(out, site, ingresses, list, now, &due, owned));
+                send_rtcp(site, route, sender, |out| streams.write(out, &due, owned));
             }
             for _ in 0..WIDE_PACKETS_MAX {
                 let wide =
@@ -62,8 +63,8 @@ impl State {
             let Some(place) = ingresses.at_mut(ingress) else { continue };
             let Some(publisher) = place.publisher.as_deref_mut() else { continue };
             publisher.save(site, clock);
-            let streams = publisher.layers.iter().flatten().map(|layer| &layer.stream);
-            next = streams.filter_map(|stream| stream.poll_timeout()).fold(next, TimeNs::min);
+            let nacks = publisher.layers.iter().flatten().filter_map(|layer| layer.stream.poll_timeout());
+            next = nacks.fold(next, TimeNs::min);
             place.clocks = publisher.clocks;
             if publisher.changed || now.since(publisher.published_at) >= 1_000_000_000 {
                 work.observe_ingress(ingress);
@@ -73,78 +74,81 @@ impl State {
     }
 }
 
-/// Looks at every stream of a publisher; returns when the next thing is due that is not in `due`.
-fn gather(site: &Site, ingresses: &mut Ingresses, list: &[u32], now: TimeNs, due: &mut Due) -> TimeNs {
-    let mut next = TimeNs::MAX;
-    for &ingress in list {
-        let Some(place) = ingresses.at_mut(ingress) else { continue };
-        let (Some(row), Some(publisher)) = (&place.row, place.publisher.as_deref_mut()) else { continue };
-        next = next.min(publisher.watch_activity(now));
-        for number in 0..LAYERS {
-            let Some(layer) = publisher.layers[number].as_deref_mut() else { continue };
-            if layer.next_report <= now && due.blocks.len() < REPORT_BLOCKS_MAX {
-                layer.count_lost(site, ingress, number);
-                due.blocks.extend(layer.stream.report_block(now));
-                layer.next_report = now.add_ms(REPORT_INTERVAL_MS);
-            }
-            if row.kind == engine_base::Kind::Video as u8 && layer.throttle.poll(demand(site, ingress, number), now) {
-                site.count_ingress(ingress, number, IngressCounter::PlisSent, 1);
-                due.key_frames.push(layer.stream.ssrc());
-            }
-            let asks = row.flags & ingress_flags::NACK != 0;
-            due.nacks |= asks && layer.stream.poll_timeout().is_some_and(|at| at <= now);
-            next = next.min(layer.next_report).min(layer.throttle.poll_timeout().unwrap_or(TimeNs::MAX));
-        }
-    }
-    next
-}
-
-/// Writes the compound packet and returns its length.
-fn write(
-    out: &mut [u8],
-    site: &Site,
-    ingresses: &mut Ingresses,
-    list: &[u32],
+/// The streams of one publisher.
+struct Streams<'a> {
+    site: &'a Site,
+    ingresses: &'a mut Ingresses,
+    /// Rows.
+    list: &'a [u32],
     now: TimeNs,
-    due: &Due,
-    owned: &mut Owned,
-) -> usize {
-    let mut length = 0;
-    if !due.blocks.is_empty() {
-        length += rr::write(out, FEEDBACK_SSRC, &due.blocks).unwrap_or(0);
-        if let Some((ssrc, last, at)) = owned.reference_time.take() {
-            let delay = (u128::from(now.since(at)) * 65_536 / 1_000_000_000) as u32;
-            let entry = LastReceiverReport { ssrc, last, delay };
-            length += xr::write_delays(rest(out, length), FEEDBACK_SSRC, &[entry]).unwrap_or(0);
-        }
-    }
-    for &media in &due.key_frames {
-        length += Pli { sender: FEEDBACK_SSRC, media }.write(rest(out, length)).unwrap_or(0);
-    }
-    if due.nacks {
-        for &ingress in list {
-            length += write_nacks(rest(out, length), site, ingresses, ingress, now);
-        }
-    }
-    length
 }
 
-fn write_nacks(out: &mut [u8], site: &Site, ingresses: &mut Ingresses, ingress: u32, now: TimeNs) -> usize {
-    let Some(publisher) = ingresses.at_mut(ingress).and_then(|place| place.publisher.as_deref_mut()) else { return 0 };
-    let (mut length, mut numbers) = (0, [SequenceNumber(0); MISSING_MAX]);
-    for (number, layer) in publisher.layers.iter_mut().enumerate() {
-        let Some(layer) = layer.as_deref_mut() else { continue };
-        let media = layer.stream.ssrc();
-        let mut lost = layer.stream.poll_nack(now, 0, &mut numbers);
-        while !lost.is_empty() {
-            // What finds no room is asked for with the next try.
-            let Ok(written) = nack::write(rest(out, length), FEEDBACK_SSRC, media, lost) else { break };
-            site.count_ingress(ingress, number, IngressCounter::NacksSent, written.taken as u64);
-            length += written.bytes;
-            lost = lost.get(written.taken..).unwrap_or_default();
+impl Streams<'_> {
+    /// Looks at every stream; returns when the next thing is due that is not in `due`, NACKs excepted.
+    fn gather(&mut self, due: &mut Due) -> TimeNs {
+        let (site, now, mut next) = (self.site, self.now, TimeNs::MAX);
+        for &ingress in self.list {
+            let Some(place) = self.ingresses.at_mut(ingress) else { continue };
+            let (Some(row), Some(publisher)) = (&place.row, place.publisher.as_deref_mut()) else { continue };
+            next = next.min(publisher.watch_activity(now));
+            for number in 0..LAYERS {
+                let Some(layer) = publisher.layers[number].as_deref_mut() else { continue };
+                if layer.next_report <= now && due.blocks.len() < REPORT_BLOCKS_MAX {
+                    layer.count_lost(site, ingress, number);
+                    due.blocks.extend(layer.stream.report_block(now));
+                    layer.next_report = now.add_ms(REPORT_INTERVAL_MS);
+                }
+                if row.kind == Kind::Video as u8 && layer.throttle.poll(demand(site, ingress, number), now) {
+                    site.count_ingress(ingress, number, IngressCounter::PlisSent, 1);
+                    due.key_frames.push(layer.stream.ssrc());
+                }
+                due.nacks |= layer.stream.poll_timeout().is_some_and(|at| at <= now);
+                next = next.min(layer.next_report).min(layer.throttle.poll_timeout().unwrap_or(TimeNs::MAX));
+            }
         }
+        next
     }
-    length
+
+    /// Writes the compound packet and returns its length.
+    fn write(&mut self, out: &mut [u8], due: &Due, owned: &mut Owned) -> usize {
+        let mut length = 0;
+        if !due.blocks.is_empty() {
+            length += rr::write(out, FEEDBACK_SSRC, &due.blocks).unwrap_or(0);
+            if let Some((ssrc, last, at)) = owned.reference_time.take() {
+                let delay = (u128::from(self.now.since(at)) * 65_536 / 1_000_000_000) as u32;
+                let entry = LastReceiverReport { ssrc, last, delay };
+                length += xr::write_delays(rest(out, length), FEEDBACK_SSRC, &[entry]).unwrap_or(0);
+            }
+        }
+        for &media in &due.key_frames {
+            length += Pli { sender: FEEDBACK_SSRC, media }.write(rest(out, length)).unwrap_or(0);
+        }
+        if due.nacks {
+            for &ingress in self.list {
+                length += self.write_nacks(rest(out, length), ingress);
+            }
+        }
+        length
+    }
+
+    fn write_nacks(&mut self, out: &mut [u8], ingress: u32) -> usize {
+        let publisher = self.ingresses.at_mut(ingress).and_then(|place| place.publisher.as_deref_mut());
+        let Some(publisher) = publisher else { return 0 };
+        let (mut length, mut numbers) = (0, [SequenceNumber(0); MISSING_MAX]);
+        for (number, layer) in publisher.layers.iter_mut().enumerate() {
+            let Some(layer) = layer.as_deref_mut() else { continue };
+            let media = layer.stream.ssrc();
+            let mut lost = layer.stream.poll_nack(self.now, 0, &mut numbers);
+            while !lost.is_empty() {
+                // What finds no room is asked for with the next try.
+                let Ok(written) = nack::write(rest(out, length), FEEDBACK_SSRC, media, lost) else { break };
+                self.site.count_ingress(ingress, number, IngressCounter::NacksSent, written.taken as u64);
+                length += written.bytes;
+                lost = lost.get(written.taken..).unwrap_or_default();
+            }
+        }
+        length
+    }
 }
 
 fn rest(out: &mut [u8], from: usize) -> &mut [u8] {

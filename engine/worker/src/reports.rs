@@ -17,6 +17,8 @@ use crate::transport::{Route, Transport};
 pub const FEEDBACK_SSRC: Ssrc = Ssrc(1);
 /// Plain bytes of one compound packet: with index word and tag it stays below 1,200.
 pub const COMPOUND_BYTES_MAX: usize = 1_160;
+/// An egress whose first report cannot be made is looked at again after this.
+const FIRST_REPORT_RETRY_MS: u64 = 250;
 
 /// Seals a compound packet that `fill` writes and queues it. `fill` returns its length, 0 for
 /// nothing to say. Returns false when nothing was sent.
@@ -91,7 +93,8 @@ impl State {
                             }
                             egress.next_report = now.add_ms(report::SENDER_REPORT_INTERVAL_MS);
                         }
-                        next = next.min(egress.next_report);
+                        // Nothing sent yet, or no report of the publisher to rest on: look again soon.
+                        next = next.min(egress.next_report.max(now.add_ms(FIRST_REPORT_RETRY_MS)));
                     }
                     position += 1;
                 }

@@ -77,10 +77,9 @@ impl Timers {
     /// Takes an index whose deadline has passed, the earliest slot first; call until `None` or until the turn's bound.
     pub fn pop(&mut self, now: TimeNs) -> Option<u32> {
         let last = now.0 / TICK_NS;
-        while let Some(tick) = self.next_tick() {
-            if tick > last {
-                break;
-            }
+        if let Some(tick) = self.next_tick()
+            && tick <= last
+        {
             self.tick = tick;
             let index = self.heads[(tick % SLOTS as u64) as usize];
             self.cancel(index);

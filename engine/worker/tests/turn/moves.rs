@@ -81,3 +81,57 @@ fn a_check_on_another_worker_before_any_nomination_takes_the_transport() {
     stage.connect(1, &mut peer);
     assert_eq!((stage.observed(&peer).owner, stage.observed(&peer).moves), (1, 1));
 }
+
+/// The second generation of credentials stands beside the first until a pair of it is nominated.
+#[test]
+fn an_ice_restart_keeps_keys_and_numbers() {
+    let mut stage = Stage::new(2);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 0);
+    let ingress = stage.add_ingress(&publisher, Kind::Audio, &[(5, 0)]);
+    stage.add_egress(&subscriber, ingress, Kind::Audio);
+    stage.settle();
+    let mut send = |stage: &mut Stage, n: u16| {
+        let packet = publisher.rtp(Kind::Audio, 5, n, 960 * u32::from(n), &[0; 10]);
+        stage.inject(0, &publisher, &packet);
+        stage.advance_ms(20);
+    };
+    (0..10).for_each(|n| send(&mut stage, n));
+    let old = (subscriber.ufrag.clone(), subscriber.password.clone());
+    stage.restart_ice(&mut subscriber);
+    stage.settle();
+    // Both generations are answered, and the old pair goes on carrying media.
+    let new = (subscriber.ufrag.clone(), subscriber.password.clone());
+    (subscriber.ufrag, subscriber.password) = old;
+    let before = receive(&mut stage, &mut subscriber);
+    stage.connect(0, &mut subscriber);
+    assert_eq!(stage.observed(&subscriber).credentials, 0);
+    (10..20).for_each(|n| send(&mut stage, n));
+    let between = receive(&mut stage, &mut subscriber);
+    (subscriber.ufrag, subscriber.password) = new;
+    rebind(&mut stage, &mut subscriber, 1, "198.51.100.9:9");
+    assert_eq!(stage.observed(&subscriber).credentials, 1);
+    (20..30).for_each(|n| send(&mut stage, n));
+    let after = receive(&mut stage, &mut subscriber);
+    let media: Vec<_> = [before, between, after].into_iter().flat_map(|received| received.media).collect();
+    assert_eq!(media.len(), 30);
+    assert!(media.iter().zip(&media[1..]).all(|(a, b)| b.sequence == a.sequence.wrapping_add(1)));
+    assert_eq!(stage.all_drops(), []);
+}
+
+#[test]
+fn an_idle_node_is_at_rest() {
+    let mut stage = Stage::new(1);
+    let (publisher, subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 0);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.settle();
+    let mut turns = 0;
+    let end = stage.now.add_ms(5_000);
+    while let Some(due) = stage.workers[0].poll_timeout().filter(|due| *due < end) {
+        assert!(due > stage.now);
+        stage.now = due;
+        stage.settle();
+        turns += 1;
+    }
+    assert!(turns <= 5_000 / 250 + 5, "{turns} turns in 5 s");
+}

@@ -90,6 +90,18 @@ impl Stage {
         peer
     }
 
+    /// New credentials beside the present ones; the peer checks with them from now on.
+    pub fn restart_ice(&mut self, peer: &mut Peer) {
+        let TransportRef { index, generation } = peer.transport;
+        let ufrag = LocalUfrag { index, generation, credential: 2, node: NODE_TAG, random: 9_000 + index };
+        let mut row = self.regions.signaling.transports().own(index);
+        row.credentials_newest = 1;
+        row.credentials[1].local_ufrag = Text::new(&ufrag.encode()).unwrap();
+        row.credentials[1].local_password = Text::new(&password([99; 24])).unwrap();
+        (peer.ufrag, peer.password) = (ufrag.encode().to_vec(), password([99; 24]).to_vec());
+        self.publish_transport(index, &row);
+    }
+
     pub fn publish_transport(&mut self, index: u32, row: &TransportRow) {
         self.regions.signaling.transports().publish(index, row);
         self.regions.signaling.log().push(TableId::Transport, index);
