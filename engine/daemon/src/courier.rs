@@ -5,14 +5,12 @@ use engine_courier::courier::Regions;
 use engine_table::{CourierRegion, EngineRegion, IdentityRow, KeyRegion, SignalingRegion};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::shutdown;
 use crate::start::CourierStart;
 
 /// Runs the courier until `shutdown` is readable.
 ///
-/// **Errors**: an operator's; each ends with what to do. A panic aborts the process.
+/// **Errors**: an operator's; each ends with what to do. A panic over one client's bytes ends that client's session only.
 pub fn run(start: CourierStart) -> Result<()> {
-    shutdown::abort_on_panic();
     let limits = &start.limits;
     let regions = Regions {
         signaling: SignalingRegion::map(&start.signaling, limits, false).context("region signaling")?,
