@@ -1,6 +1,7 @@
 //! Scenarios of a whole node over memory ports: real checks, real SRTP, simulated time.
 
 mod forward;
+mod hostile;
 mod join;
 mod moves;
 mod peer;

@@ -174,6 +174,20 @@ impl Peer {
         out
     }
 
+    /// Seals any bytes as RTP under the index that their sequence number has next; `None` when they have no RTP header.
+    pub fn seal_plain(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
+        let packet = RtpPacket::parse_sealed(plain).ok()?;
+        let highest = self.indices.entry(packet.ssrc().0).or_insert(u64::from(packet.sequence().0));
+        let distance = packet.sequence().distance(SequenceNumber(*highest as u16));
+        let index = highest.checked_add_signed(i64::from(distance))?;
+        *highest = index.max(*highest);
+        let mut out = plain.to_vec();
+        out.resize(plain.len() + Profile::RTP_OVERHEAD_MAX, 0);
+        let sealed = self.send.protect_rtp(&mut out, plain.len(), index).ok()?;
+        out.truncate(sealed);
+        Some(out)
+    }
+
     pub fn rtp(&mut self, kind: Kind, ssrc: u32, sequence: u16, timestamp: u32, payload: &[u8]) -> Vec<u8> {
         let header = RtpHeader {
             marker: true,
