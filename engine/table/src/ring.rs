@@ -47,14 +47,13 @@ impl ByteRing {
     /// The writing end, standing where its predecessor stood.
     pub fn producer(&self) -> RingProducer {
         assert!(self.data.is_writable(), "the producer's process writes the data");
-        let head = self.head().load(Ordering::Acquire);
-        RingProducer { ring: self.clone(), head, tail: self.tail().load(Ordering::Acquire) }
+        RingProducer { ring: self.clone(), head: Self::load(self.head()), tail: Self::load(self.tail()) }
     }
 
     /// The reading end, standing where its predecessor stood.
     pub fn consumer(&self) -> RingConsumer {
         assert!(self.cursor.is_writable(), "the consumer's process writes the cursor");
-        RingConsumer { tail: self.tail().load(Ordering::Acquire), ring: self.clone() }
+        RingConsumer { tail: Self::load(self.tail()), ring: self.clone() }
     }
 
     /// Bytes waiting, for ctl.
@@ -68,6 +67,11 @@ impl ByteRing {
 
     fn tail(&self) -> &crate::sync::AtomicU64 {
         self.cursor.word(self.cursor_offset)
+    }
+
+    /// A cursor as it may be used: a record begins at a multiple of 8, whatever another process wrote.
+    fn load(cursor: &crate::sync::AtomicU64) -> u64 {
+        cursor.load(Ordering::Acquire) & !(RECORD_HEADER - 1)
     }
 
     fn pointer(&self, position: u64, bytes: usize) -> *mut u8 {
@@ -103,16 +107,16 @@ impl RingProducer {
         if skip > 0 {
             self.write_header(self.head, skip - RECORD_HEADER, SKIP);
         }
-        let start = self.head + skip;
+        let start = self.head.wrapping_add(skip);
         self.write_header(start, bytes as u64, kind);
-        let mut at = start + RECORD_HEADER;
+        let mut at = start.wrapping_add(RECORD_HEADER);
         for part in parts {
             let target = self.ring.pointer(at, part.len());
             // SAFETY: invariant 4: [start, start + size) lies between tail and tail + capacity (has_room) and does not wrap (skip).
             unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), target, part.len()) };
-            at += part.len() as u64;
+            at = at.wrapping_add(part.len() as u64);
         }
-        self.head = start + size;
+        self.head = start.wrapping_add(size);
         self.ring.head().store(self.head, Ordering::Release);
         true
     }
@@ -124,7 +128,7 @@ impl RingProducer {
         if fits(self.head, self.tail) {
             return true;
         }
-        self.tail = self.ring.tail().load(Ordering::Acquire);
+        self.tail = ByteRing::load(self.ring.tail());
         fits(self.head, self.tail)
     }
 
@@ -141,7 +145,7 @@ pub struct RingConsumer {
 
 impl RingConsumer {
     pub fn is_empty(&self) -> bool {
-        self.ring.head().load(Ordering::Acquire) == self.tail
+        ByteRing::load(self.ring.head()) == self.tail
     }
 
     /// Copies the next record into `out` and returns its kind and length. A record longer than `out` is cut to it.
@@ -149,7 +153,7 @@ impl RingConsumer {
     /// A producer's broken header empties the ring: `None`, and the next record written is read again.
     pub fn pop(&mut self, out: &mut [u8]) -> Option<(u32, usize)> {
         loop {
-            let head = self.ring.head().load(Ordering::Acquire);
+            let head = ByteRing::load(self.ring.head());
             let waiting = head.wrapping_sub(self.tail);
             if waiting == 0 {
                 return None;
@@ -164,13 +168,13 @@ impl RingConsumer {
             }
             if kind != SKIP {
                 let length = (bytes as usize).min(out.len());
-                let source = self.ring.pointer(self.tail + RECORD_HEADER, length);
+                let source = self.ring.pointer(self.tail.wrapping_add(RECORD_HEADER), length);
                 // SAFETY: invariant 4: the record lies between tail and head (checked), so the producer does not write it now.
                 unsafe { std::ptr::copy_nonoverlapping(source, out.as_mut_ptr(), length) };
-                self.advance(self.tail + size);
+                self.advance(self.tail.wrapping_add(size));
                 return Some((kind, length));
             }
-            self.advance(self.tail + size);
+            self.advance(self.tail.wrapping_add(size));
         }
     }
 
@@ -227,6 +231,26 @@ mod tests {
         assert_eq!(consumer.pop(&mut [0; 64]), None);
         assert!(producer.push(2, &[&[2; 8]]));
         assert_eq!(consumer.pop(&mut [0; 64]), Some((2, 8)));
+    }
+
+    #[test]
+    fn cursors_that_another_process_broke_harm_nobody() {
+        for garbage in [1, 3, 7, 13, 255, u64::MAX, u64::MAX - 6, 1 << 63 | 5] {
+            let ring = ring(256);
+            let (mut producer, mut consumer) = (ring.producer(), ring.consumer());
+            ring.head().store(garbage, Ordering::Relaxed);
+            for _ in 0..4 {
+                let _ = consumer.pop(&mut [0; 64]);
+            }
+            assert!(consumer.is_empty(), "a head of {garbage} keeps the consumer awake");
+            assert_eq!(ring.consumer().pop(&mut [0; 64]), None);
+            ring.tail().store(garbage, Ordering::Relaxed);
+            for _ in 0..64 {
+                let _ = producer.push(1, &[&[1; 20]]);
+            }
+            let mut successor = ring.producer();
+            let _ = successor.push(1, &[&[1; 20]]);
+        }
     }
 
     #[test]
