@@ -131,13 +131,16 @@ pub(crate) fn turns_bytes(limits: &Limits) -> usize {
 pub struct Turn {
     slots: Slots,
     worker: u32,
+    begun: u64,
     not_send: PhantomData<*const ()>,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let word = self.slots.turn_word(self.worker);
-        word.store(word.load(Ordering::Relaxed) + 1, Ordering::Release);
+        // A second turn of the worker would have ended this one's protection under the packets that it lent.
+        assert!(word.load(Ordering::Relaxed) == self.begun, "two turns of one worker at a time");
+        word.store(self.begun.wrapping_add(1), Ordering::Release);
     }
 }
 
@@ -150,7 +153,9 @@ impl Turn {
             return None;
         }
         let offset = slots.slot_offset(reference.stream, reference.slot);
-        if slots.media.word(offset).load(Ordering::Acquire) != reference.sequence.0 + 1 {
+        // Tag 0 names no packet, though the last of all numbers would give it.
+        let tag = reference.sequence.0.checked_add(1)?;
+        if slots.media.word(offset).load(Ordering::Acquire) != tag {
             return None;
         }
         let header = slots.read_header(offset);
@@ -176,16 +181,16 @@ impl Slots {
         }
     }
 
-    /// Begins a worker's turn. A worker has one at a time (asserted).
+    /// Begins a worker's turn. A worker has one at a time (asserted when it ends).
     pub fn begin_turn(&self, worker: u32) -> Turn {
         let word = self.turn_word(worker);
         let value = word.load(Ordering::Relaxed);
         // A predecessor killed in its turn left an odd word.
-        let begun = if value % 2 == 0 { value + 1 } else { value + 2 };
+        let begun = value.wrapping_add(if value % 2 == 0 { 1 } else { 2 });
         word.store(begun, Ordering::Relaxed);
         // Orders the word before every tag that this turn reads; pairs with the fence in `retire`.
         fence(Ordering::SeqCst);
-        Turn { slots: self.clone(), worker, not_send: PhantomData }
+        Turn { slots: self.clone(), worker, begun, not_send: PhantomData }
     }
 
     /// Turns begun and ended by a worker: the watchdog's word.
@@ -272,7 +277,7 @@ impl SlotStream {
                 u64::from_ne_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
             self.slots.media.word(offset + 8 + 8 * i).store(value, Ordering::Relaxed);
         }
-        self.slots.media.word(offset).store(header.sequence.0 + 1, Ordering::Release);
+        self.slots.media.word(offset).store(header.sequence.0.wrapping_add(1), Ordering::Release);
         self.written += 1;
         self.retire_ahead();
         Ok(Some(SlotRef { stream: self.stream, slot, sequence: header.sequence }))
@@ -345,6 +350,23 @@ mod tests {
             assert_eq!((header.sequence.0, bytes), (n, &n.to_le_bytes()[..]));
         }
         assert!(slots.begin_turn(0).packet(first).is_none());
+    }
+
+    #[test]
+    fn a_slot_out_of_sight_is_nobodys_packet() {
+        let slots = slots();
+        let _stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Audio);
+        let broken = SlotRef { stream: 0, slot: 0, sequence: ExtendedSequence(u64::MAX) };
+        assert!(slots.begin_turn(1).packet(broken).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "two turns of one worker")]
+    fn a_second_turn_of_one_worker_is_noticed() {
+        let slots = slots();
+        let first = slots.begin_turn(0);
+        drop(slots.begin_turn(0));
+        drop(first);
     }
 
     #[test]
