@@ -79,7 +79,14 @@ impl ChangeLog {
         // A reader that sees this name instead of the one it replaces must also see a head that tells it so.
         fence(Ordering::Release);
         self.word(head).store(name, Ordering::Relaxed);
-        self.region.word(self.offset).store(head + 1, Ordering::Release);
+        self.region.word(self.offset).store(head.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Makes every reader look at every row. A new writer begins with it: its predecessor may have died after a publication and
+    /// before the row's name.
+    pub(crate) fn push_all(&self) {
+        assert!(self.region.is_writable(), "a reader cannot announce changes");
+        self.region.word(self.offset).store(self.head().wrapping_add(CAPACITY), Ordering::Release);
     }
 
     /// A reader that has adopted everything up to `position`. Take `head()` before the full look, then start here.

@@ -32,18 +32,23 @@ const WORKER_WORDS: usize = 128;
 pub const NACK_WORDS: usize = 2;
 
 macro_rules! region_common {
-    ($name:ident, $kind:literal) => {
+    ($name:ident, $kind:literal, |$mapped:ident| $logs:expr) => {
         impl $name {
             /// Bytes of the memfd for `limits`.
             pub fn region_bytes(limits: &Limits) -> usize {
                 Self::layout(limits).0.total_bytes()
             }
 
-            /// Maps the memfd; `writable` in the one writing process.
+            /// Maps the memfd; `writable` in the one writing process, whose coming makes the readers of its change logs look at
+            /// every row.
             pub fn map(fd: impl AsFd, limits: &Limits, writable: bool) -> Result<Self, MapError> {
                 let (layout, offsets) = Self::layout(limits);
                 let region = Region::map(fd, layout.total_bytes(), $kind, layout.hash(), writable)?;
-                Ok(Self { region, offsets, limits: *limits })
+                let $mapped = Self { region, offsets, limits: *limits };
+                if writable {
+                    $logs.into_iter().for_each(|log: ChangeLog| log.push_all());
+                }
+                Ok($mapped)
             }
 
             /// In memory, for tests and simulations; clones share it.
@@ -81,7 +86,7 @@ struct HolderOffsets {
     children: usize,
 }
 
-region_common!(HolderRegion, 1);
+region_common!(HolderRegion, 1, |mapped| []);
 
 impl HolderRegion {
     fn layout(limits: &Limits) -> (Layout, HolderOffsets) {
@@ -118,7 +123,7 @@ struct SignalingOffsets {
     courier_ring: usize,
 }
 
-region_common!(SignalingRegion, 2);
+region_common!(SignalingRegion, 2, |mapped| [mapped.log()]);
 
 impl SignalingRegion {
     fn layout(limits: &Limits) -> (Layout, SignalingOffsets) {
@@ -181,7 +186,7 @@ struct CourierOffsets {
     drops: usize,
 }
 
-region_common!(CourierRegion, 3);
+region_common!(CourierRegion, 3, |mapped| [mapped.log()]);
 
 impl CourierRegion {
     const ADOPTED: usize = 0;
@@ -245,7 +250,7 @@ struct KeyOffsets {
     keys: usize,
 }
 
-region_common!(KeyRegion, 4);
+region_common!(KeyRegion, 4, |mapped| []);
 
 impl KeyRegion {
     fn layout(limits: &Limits) -> (Layout, KeyOffsets) {
@@ -283,7 +288,7 @@ struct EngineOffsets {
     punt_rings: usize,
 }
 
-region_common!(EngineRegion, 5);
+region_common!(EngineRegion, 5, |mapped| (0..mapped.limits.workers).map(|worker| mapped.log(worker)));
 
 impl EngineRegion {
     const ADOPTED_SIGNALING: usize = 0;
@@ -414,7 +419,7 @@ struct MediaOffsets {
     slots: usize,
 }
 
-region_common!(MediaRegion, 6);
+region_common!(MediaRegion, 6, |mapped| []);
 
 impl MediaRegion {
     fn layout(limits: &Limits) -> (Layout, MediaOffsets) {
@@ -480,6 +485,7 @@ impl MediaRegion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::change_log::Changes;
     use crate::map::create_memfd;
 
     #[test]
@@ -490,6 +496,31 @@ mod tests {
         assert_eq!(region.transports().rows(), limits.transports);
         let other = Limits { datas: limits.datas - 1, ..limits };
         assert!(matches!(SignalingRegion::map(&fd, &other, true), Err(MapError::Mismatch { .. })));
+    }
+
+    #[test]
+    fn a_row_whose_writer_died_before_naming_it_is_found() {
+        let limits = Limits { workers: 2, transports: 4, ingresses: 1, egresses: 1, datas: 1 };
+        let fd = create_memfd("signaling", SignalingRegion::region_bytes(&limits)).unwrap();
+        let writer = SignalingRegion::map(&fd, &limits, true).unwrap();
+        let mut reader = writer.log().reader(writer.log().head());
+        writer.transports().publish(3, &zerocopy::FromZeros::new_zeroed());
+        assert_eq!(reader.next_change(), Changes::None);
+        SignalingRegion::map(&fd, &limits, false).unwrap();
+        assert_eq!(reader.next_change(), Changes::None, "a reader's mapping says nothing");
+        SignalingRegion::map(&fd, &limits, true).unwrap();
+        assert_eq!(reader.next_change(), Changes::All);
+        assert_eq!(reader.next_change(), Changes::None);
+    }
+
+    #[test]
+    fn a_new_engine_lets_its_readers_look_at_every_row() {
+        let limits = Limits { workers: 3, transports: 1, ingresses: 1, egresses: 1, datas: 1 };
+        let fd = create_memfd("engine", EngineRegion::region_bytes(&limits)).unwrap();
+        let engine = EngineRegion::map(&fd, &limits, true).unwrap();
+        let mut readers: Vec<_> = (0..3).map(|worker| engine.log(worker).reader(engine.log(worker).head())).collect();
+        EngineRegion::map(&fd, &limits, true).unwrap();
+        assert!(readers.iter_mut().all(|reader| reader.next_change() == Changes::All));
     }
 
     #[test]
