@@ -64,6 +64,10 @@ impl Journal {
     pub fn adopt(region: Region, half: usize) -> Self {
         let mut journal = Self { region, half, index: BTreeMap::new(), living: 0, damaged: 0 };
         journal.replay();
+        if journal.damaged > 0 {
+            // A record of broken length hides whatever comes after it, what this process appends included.
+            journal.compact();
+        }
         journal
     }
 
@@ -88,18 +92,29 @@ impl Journal {
         Ok(())
     }
 
-    pub fn remove(&mut self, key: &[u8]) -> Result<(), JournalError> {
-        if self.index.contains_key(key) {
-            self.append(key, &[], REMOVED)?;
-            self.forget(key);
+    /// Never fails: where the note of the removal does not fit, what lives is copied without the key.
+    pub fn remove(&mut self, key: &[u8]) {
+        if !self.index.contains_key(key) {
+            return;
         }
-        Ok(())
+        self.forget(key);
+        match self.has_room(record_bytes(key.len(), 0)) {
+            true => drop(self.append(key, &[], REMOVED)),
+            false => self.compact(),
+        }
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        self.tail() + size <= self.half
     }
 
     fn append(&mut self, key: &[u8], value: &[u8], flags: u32) -> Result<usize, JournalError> {
         let size = record_bytes(key.len(), value.len());
-        if self.tail() + size > self.half {
-            self.compact(size)?;
+        if !self.has_room(size) {
+            if self.living + size > self.half {
+                return Err(JournalError::Full { needed: self.living + size, half: self.half });
+            }
+            self.compact();
         }
         let tail = self.tail();
         self.write_record(self.active(), tail, key, value, flags);
@@ -107,10 +122,8 @@ impl Journal {
         Ok(self.half_offset(self.active()) + tail + RECORD_HEADER + key.len())
     }
 
-    fn compact(&mut self, room: usize) -> Result<(), JournalError> {
-        if self.living + room > self.half {
-            return Err(JournalError::Full { needed: self.living + room, half: self.half });
-        }
+    /// Copies what lives to the other half and makes it the active one.
+    fn compact(&mut self) {
         let target = self.active() ^ 1;
         let mut tail = 0;
         let mut moved = BTreeMap::new();
@@ -125,11 +138,10 @@ impl Journal {
         let count = word.load(Ordering::Relaxed) >> 1;
         word.store((count + 1) << 1 | target as u64, Ordering::Release);
         self.index = moved;
-        Ok(())
     }
 
     fn replay(&mut self) {
-        let (start, tail) = (self.half_offset(self.active()), self.tail().min(self.half));
+        let (start, tail) = (self.half_offset(self.active()), self.tail());
         let mut at = 0;
         while at + RECORD_HEADER <= tail {
             let head = self.read_bytes(start + at, RECORD_HEADER);
@@ -203,7 +215,7 @@ impl Journal {
     }
 
     fn tail(&self) -> usize {
-        self.tail_word(self.active()).load(Ordering::Acquire) as usize
+        (self.tail_word(self.active()).load(Ordering::Acquire) as usize).min(self.half) & !7
     }
 
     fn half_offset(&self, half: usize) -> usize {
@@ -241,7 +253,7 @@ mod tests {
             journal.put(b"counter", &n.to_le_bytes()).unwrap();
             journal.put(format!("key {}", n % 7).as_bytes(), &vec![n as u8; (n % 100) as usize]).unwrap();
         }
-        journal.remove(b"key 3").unwrap();
+        journal.remove(b"key 3");
         let successor = Journal::adopt(region, HALF);
         assert_eq!(successor.get(b"counter"), Some(499u32.to_le_bytes().to_vec()));
         assert_eq!(successor.get(b"key 3"), None);
@@ -269,6 +281,49 @@ mod tests {
         word.store(word.load(Ordering::Relaxed) ^ 0xff00, Ordering::Relaxed);
         let successor = Journal::adopt(region, HALF);
         assert_eq!((successor.damaged, successor.get(b"b")), (1, Some(b"second".to_vec())));
+    }
+
+    #[test]
+    fn what_is_written_behind_damage_is_found_again() {
+        let region = region();
+        let mut journal = Journal::adopt(region.clone(), HALF);
+        journal.put(b"a", b"first").unwrap();
+        journal.put(b"b", b"second").unwrap();
+        // The length of the first record: nothing behind it can be found.
+        region.word(DATA_OFFSET).store(u64::MAX, Ordering::Relaxed);
+        let mut successor = Journal::adopt(region.clone(), HALF);
+        assert_eq!((successor.damaged, successor.records().count()), (1, 0));
+        successor.put(b"c", b"third").unwrap();
+        let next = Journal::adopt(region, HALF);
+        assert_eq!((next.damaged, next.get(b"c")), (0, Some(b"third".to_vec())));
+    }
+
+    #[test]
+    fn any_tail_is_adopted_without_a_panic() {
+        for tail in [1, 7, HALF as u64 - 3, HALF as u64 + 1, u64::MAX] {
+            let region = region();
+            Journal::adopt(region.clone(), HALF).put(b"a", b"first").unwrap();
+            region.word(128).store(tail, Ordering::Relaxed);
+            let mut journal = Journal::adopt(region.clone(), HALF);
+            journal.put(b"b", b"second").unwrap();
+            assert_eq!(Journal::adopt(region, HALF).get(b"b"), Some(b"second".to_vec()), "{tail}");
+        }
+    }
+
+    #[test]
+    fn a_full_journal_can_still_forget() {
+        let region = region();
+        let mut journal = Journal::adopt(region.clone(), HALF);
+        let whole = HALF - 2 * (RECORD_HEADER + 8);
+        journal.put(b"a       ", b"").unwrap();
+        journal.put(b"b       ", &vec![1; whole]).unwrap();
+        assert_eq!(journal.usage(), (HALF, HALF));
+        journal.remove(b"b       ");
+        let mut successor = Journal::adopt(region.clone(), HALF);
+        assert_eq!((successor.records().count(), successor.damaged), (1, 0));
+        successor.put(b"c       ", &vec![2; whole]).unwrap();
+        successor.remove(b"a       ");
+        assert_eq!(Journal::adopt(region, HALF).get(b"c       "), Some(vec![2; whole]));
     }
 
     #[test]
