@@ -9,6 +9,7 @@ import asyncio
 import datetime
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -384,6 +385,9 @@ async def main():
             await asyncio.wait_for(close_client(page), 3)
         except Exception as error:
             print(f"closing {page}: {error}", file=sys.stderr)
+    # The SDK's native threads may abort while the interpreter takes itself apart.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 asyncio.run(main())

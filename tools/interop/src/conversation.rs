@@ -1,6 +1,6 @@
 //! The conversation that every codec and layout must carry, measured at both ends.
 
-use crate::{Flow, Layout, Participant, Scene, Take, Video, flows};
+use crate::{Flow, Layout, PATIENCE, Participant, Scene, Take, Video, flows, until};
 
 /// 10 s at 15 frames per second.
 const FRAMES: u64 = 150;
@@ -34,6 +34,15 @@ pub fn converse([alice, bob]: [&Participant; 2], video: &Video) {
     let [(from_alice, alice_video, _), (from_bob, bob_video, _)] = &publications;
     bob.wait(from_alice[1], "first_frame", |event| event["sid"] == *alice_video.sid);
     alice.wait(from_bob[0], "first_frame", |event| event["sid"] == *bob_video.sid);
+
+    for each in [alice, bob] {
+        until(&format!("{} hears", each.identity), PATIENCE, || {
+            let stats = each.stats();
+            let packets =
+                stats.received.iter().filter(|track| track.kind == "audio").map(|track| track.packets_received);
+            if packets.max().unwrap_or(0) >= 10 { Ok(()) } else { Err(format!("{:?}", stats.received)) }
+        });
+    }
 
     let before = (Take::now(alice, bob), Take::now(bob, alice));
     let after = (before.0.after_frames(FRAMES, alice, bob), before.1.after_frames(FRAMES, bob, alice));
