@@ -1,0 +1,3 @@
+//! `perf-bench`
+#![forbid(unsafe_code)]
+fn main() {}
