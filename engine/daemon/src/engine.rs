@@ -16,6 +16,8 @@ use rustix::thread::CpuSet;
 use crate::shutdown;
 use crate::start::EngineStart;
 
+const NO_NODE: &str = "the node row is empty: the engine is started by `millrace`, not by hand";
+
 /// Runs the workers until `shutdown` is readable.
 ///
 /// **Errors**: an operator's, before the first packet; each ends with what to do. A panic aborts the process.
@@ -23,6 +25,7 @@ pub fn run(start: EngineStart) -> Result<()> {
     shutdown::abort_on_panic();
     check(&start)?;
     let regions = map(&start)?;
+    check_sockets(&start, &regions)?;
     let cores = if start.pin_cores { cores(start.limits.workers) } else { Vec::new() };
     let (crew, mailboxes) = Crew::new(&start.limits);
     let crew = Arc::new(crew);
@@ -35,8 +38,7 @@ pub fn run(start: EngineStart) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut seats = Vec::new();
     for (me, mailbox) in (0..).zip(mailboxes) {
-        let site = Site::new(me, &regions, crew.clone())
-            .context("the node row is empty: the engine is started by `millrace`, not by hand")?;
+        let site = Site::new(me, &regions, crew.clone()).context(NO_NODE)?;
         let wakers = wakers(&ports).context("cannot copy a ring descriptor; raise RLIMIT_NOFILE")?;
         let bells = Bells {
             courier: Some(start.courier_wake.try_clone()?),
@@ -98,6 +100,18 @@ fn check(start: &EngineStart) -> Result<()> {
         "{} socket lists and {} wake descriptors for {workers} workers; start all processes from one executable",
         start.sockets.len(),
         start.worker_wakes.len(),
+    );
+    Ok(())
+}
+
+/// A socket index names the same address in every worker and process.
+fn check_sockets(start: &EngineStart, regions: &Regions) -> Result<()> {
+    let (_, node) = regions.holder.node().read(0).context(NO_NODE)?;
+    let addresses = node.address_count as usize;
+    let complete = start.sockets.iter().all(|sockets| sockets.len() == addresses);
+    ensure!(
+        complete,
+        "a worker has not one socket for each of the node's {addresses} addresses; start all processes from one executable"
     );
     Ok(())
 }

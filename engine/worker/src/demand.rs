@@ -11,17 +11,26 @@ use crate::site::bump;
 use crate::state::State;
 
 impl State {
-    /// An egress may want a key frame now: it is new, its row changed, or the subscriber asked.
+    /// An egress may want a key frame now: it is new, its row or path changed, or the subscriber asked.
     pub(crate) fn ask_for_key_frame(&mut self, index: u32) {
         let Some((ingress, position)) = self.local_egress(index) else { return };
-        let now = self.now;
         self.refresh_clocks(ingress);
-        let Some(place) = self.ingresses.at_mut(ingress) else { return };
+        let State { transports, ingresses, now, .. } = self;
+        let Some(place) = ingresses.at_mut(ingress) else { return };
         let Some(egress) = place.local.get_mut(position) else { return };
-        if let Some(layer) = egress.state.poll_key_frame_demand(&egress.plan, &place.clocks, now) {
+        if let Some(layer) = egress.poll_demand(transports, &place.clocks, *now) {
             let mut demands = [0; LAYERS];
-            demands[usize::from(layer).min(LAYERS - 1)] = 1;
+            demands[layer] = 1;
             self.raise_demands(ingress, demands);
+        }
+    }
+
+    /// A transport has changed, its path perhaps opened: its egresses need not wait for the next packet.
+    pub(crate) fn ask_for_key_frames_of(&mut self, transport: u32) {
+        for position in 0.. {
+            let sending = self.transports.at(transport).and_then(|place| place.sendings.get(position).copied());
+            let Some(sending) = sending else { break };
+            self.ask_for_key_frame(sending.egress);
         }
     }
 

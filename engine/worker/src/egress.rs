@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use engine_base::limits::LAYERS;
 use engine_base::{IngressRef, Ssrc, TimeNs, TransportRef};
 use engine_forward::{EgressPlan, EgressState, SourceClocks};
 use engine_table::{EgressObserved, EgressRow, Text, egress_state};
 
 use crate::observe::state_of;
 use crate::site::Site;
+use crate::transport::Transports;
 
 /// One egress that this worker serves.
 #[derive(Debug)]
@@ -27,6 +29,14 @@ impl Egress {
     /// Stores the state where a successor, of this egress or of the process, finds it.
     pub fn save(&self, site: &Site) {
         site.tables.egress_states.publish(self.index, &self.state.checkpoint());
+    }
+
+    /// The layer of which it wants a key frame now. A subscriber that cannot be reached wants none: it would be wasted, and the next
+    /// one throttled.
+    pub fn poll_demand(&mut self, transports: &Transports, clocks: &SourceClocks, now: TimeNs) -> Option<usize> {
+        transports.get(self.transport)?.route()?;
+        let layer = self.state.poll_key_frame_demand(&self.plan, clocks, now)?;
+        Some(usize::from(layer).min(LAYERS - 1))
     }
 
     /// True when its observed row no longer says what it does.

@@ -96,8 +96,8 @@ impl State {
                 if egress.has_changed(&place.clocks) {
                     self.work.observe_egress(egress.index);
                 }
-                if let Some(layer) = egress.state.poll_key_frame_demand(&egress.plan, &place.clocks, self.now) {
-                    demands[usize::from(layer).min(engine_base::limits::LAYERS - 1)] += 1;
+                if let Some(layer) = egress.poll_demand(&self.transports, &place.clocks, self.now) {
+                    demands[layer] += 1;
                 }
             }
         }

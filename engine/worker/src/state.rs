@@ -178,8 +178,12 @@ impl State {
         let transport = self.transports.get(reference).and_then(|transport| transport.owned.as_deref());
         // Released by the wish.
         let Some(owned) = transport else { return };
+        let changed = owned.observed.changed;
         let next = owned.link.poll_timeout().min(owned.held.poll_timeout());
         let next = next.min(self.feed_back(index, sender)).min(self.report_to_subscriber(index, sender));
+        if changed {
+            self.ask_for_key_frames_of(index);
+        }
         self.observe_transport(index);
         self.timers.set(index, next.max(now.add_ns(RETRY_NS)));
     }

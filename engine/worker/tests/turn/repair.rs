@@ -157,6 +157,25 @@ fn a_waiting_subscriber_makes_one_pli_and_the_key_frame_ends_it() {
 }
 
 #[test]
+fn a_subscriber_asks_for_a_key_frame_once_it_can_be_reached() {
+    let mut stage = Stage::new(2);
+    let mut publisher = stage.add_peer(Profile::AeadAes128Gcm);
+    stage.connect(0, &mut publisher);
+    let mut subscriber = stage.add_unkeyed_peer(Profile::AeadAes128Gcm);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.connect(1, &mut subscriber);
+    for n in 0..20 {
+        video(&mut stage, &mut publisher, n, n == 0);
+        stage.advance_ms(33);
+    }
+    assert_eq!(plis(&receive(&mut stage, &mut publisher)), []);
+    stage.publish_keys(&mut subscriber);
+    stage.settle();
+    assert_eq!(plis(&receive(&mut stage, &mut publisher)), [21]);
+}
+
+#[test]
 fn publishers_get_receiver_reports_every_second_and_their_rrtr_answered() {
     let mut stage = Stage::new(1);
     let (mut publisher, _) = pair(&mut stage, Profile::AeadAes128Gcm, 0);
