@@ -8,6 +8,8 @@
 //! user: 1 participant_sid  2 payload  3 destination_sids  4 topic  5 participant_identity  6 destination_identities …
 //! ```
 
+use std::collections::BTreeSet;
+
 use engine_base::Drop as DropReason;
 
 use super::protobuf::{Malformed, fields, put_bytes, put_text, put_uint};
@@ -44,12 +46,15 @@ impl From<Malformed> for DropReason {
     }
 }
 
-/// To whom a packet goes.
+/// To whom a packet goes. Sets, because a message of 64 KiB can name 20,000, and each member of the room looks itself up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Destinations {
-    pub identities: Vec<Vec<u8>>,
-    pub sids: Vec<Vec<u8>>,
+    pub identities: BTreeSet<Vec<u8>>,
+    pub sids: BTreeSet<Vec<u8>>,
 }
+
+/// A name's `Vec` and its allocation, besides its text: 24 B and about as much.
+const NAME_BYTES: usize = 48;
 
 impl Destinations {
     /// Everybody but the sender.
@@ -58,9 +63,12 @@ impl Destinations {
     }
 
     pub fn includes(&self, identity: &[u8], sid: &[u8]) -> bool {
-        self.is_everybody()
-            || self.identities.iter().any(|wanted| wanted == identity)
-            || self.sids.iter().any(|wanted| wanted == sid)
+        self.is_everybody() || self.identities.contains(identity) || self.sids.contains(sid)
+    }
+
+    /// Bytes that they take in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.identities.iter().chain(&self.sids).map(|name| NAME_BYTES + name.len()).sum()
     }
 }
 
@@ -100,7 +108,7 @@ impl<'a> Packet<'a> {
             value: 0,
             text_stream: false,
         };
-        let mut user_destinations = Vec::new();
+        let mut user_destinations = BTreeSet::new();
         for field in fields(bytes) {
             let field = field?;
             match field.number {
@@ -108,7 +116,7 @@ impl<'a> Packet<'a> {
                     packet.claimed_identity = field.bytes()?;
                     text(packet.claimed_identity)?;
                 }
-                DESTINATIONS => packet.destinations.identities.push(text(field.bytes()?)?),
+                DESTINATIONS => drop(packet.destinations.identities.insert(text(field.bytes()?)?)),
                 SEQUENCE => packet.sequence = field.uint32()?,
                 USER => {
                     packet.read_user(field.bytes()?, &mut user_destinations)?;
@@ -135,12 +143,12 @@ impl<'a> Packet<'a> {
         Ok(packet)
     }
 
-    fn read_user(&mut self, user: &'a [u8], destinations: &mut Vec<Vec<u8>>) -> Result<(), DropReason> {
+    fn read_user(&mut self, user: &'a [u8], destinations: &mut BTreeSet<Vec<u8>>) -> Result<(), DropReason> {
         for field in fields(user) {
             let field = field?;
             match field.number {
-                USER_DESTINATION_SIDS => self.destinations.sids.push(text(field.bytes()?)?),
-                USER_DESTINATIONS => destinations.push(text(field.bytes()?)?),
+                USER_DESTINATION_SIDS => drop(self.destinations.sids.insert(text(field.bytes()?)?)),
+                USER_DESTINATIONS => drop(destinations.insert(text(field.bytes()?)?)),
                 _ => {}
             }
         }

@@ -20,6 +20,13 @@ pub struct Cached {
     pub bytes: Bytes,
 }
 
+impl Cached {
+    /// Bytes that it takes, names of receivers included.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.bytes.len() + self.destinations.bytes()
+    }
+}
+
 /// The recent sequenced packets of a room, oldest first.
 #[derive(Debug, Default)]
 pub struct ReplayCache {
@@ -29,7 +36,7 @@ pub struct ReplayCache {
 
 impl ReplayCache {
     pub fn push(&mut self, cached: Cached) {
-        self.bytes += cached.bytes.len();
+        self.bytes += cached.size();
         self.entries.push_back(cached);
         while self.bytes > limits::REPLAY_BYTES {
             self.pop();
@@ -49,7 +56,7 @@ impl ReplayCache {
 
     fn pop(&mut self) {
         if let Some(oldest) = self.entries.pop_front() {
-            self.bytes -= oldest.bytes.len();
+            self.bytes -= oldest.size();
         }
     }
 }
@@ -143,6 +150,18 @@ mod tests {
         assert_eq!(sequences(&cache, bob, 0), [1]);
         cache.expire(TimeNs::from_ms(limits::REPLAY_AGE_MS + 2).add_ns(1));
         assert_eq!(sequences(&cache, alice, 0), [3]);
+    }
+
+    #[test]
+    fn names_of_receivers_count_as_bytes_of_the_cache() {
+        let mut cache = ReplayCache::default();
+        for sequence in 0..100 {
+            let identities = (0..2_000).map(|n: u32| n.to_be_bytes().to_vec()).collect();
+            let destinations = Destinations { identities, ..Destinations::default() };
+            let bytes = Bytes::from(vec![0; 2_000 * 6]);
+            cache.push(Cached { at: TimeNs::ZERO, sender_sid: Text::EMPTY, sequence, destinations, bytes });
+        }
+        assert!(cache.after(Text::EMPTY, 0).count() < 10);
     }
 
     #[test]

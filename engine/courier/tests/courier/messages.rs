@@ -172,7 +172,7 @@ mod rewriting {
                 true => &user.destination_identities,
                 false => &packet.destination_identities,
             };
-            let bytes = |texts: &[String]| texts.iter().map(|text| text.clone().into_bytes()).collect::<Vec<_>>();
+            let bytes = |texts: &[String]| texts.iter().map(|text| text.clone().into_bytes()).collect::<std::collections::BTreeSet<_>>();
             prop_assert_eq!(read.destinations.identities, bytes(wanted));
             prop_assert_eq!(read.destinations.sids, bytes(&user.destination_sids));
             prop_assert_eq!(read.sequence, packet.sequence);
