@@ -138,6 +138,50 @@ fn two_passive_or_two_active_associations_find_each_other() {
     }
 }
 
+/// A plaintext record as anybody can write it who knows the addresses.
+fn plaintext(content: u8, sequence: u64, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![content, 0xfe, 0xfd, 0, 0];
+    record.extend_from_slice(&sequence.to_be_bytes()[2..]);
+    record.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+/// A whole handshake message of four bytes in one fragment.
+fn handshake(kind: u8, message: u16) -> Vec<u8> {
+    let [high, low] = message.to_be_bytes();
+    vec![kind, 0, 0, 4, high, low, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4]
+}
+
+#[test]
+fn forged_plaintext_does_not_end_an_established_session() {
+    for versions in [Versions::Dtls12, Versions::Dtls13] {
+        let mut pair = Pair::new([versions; 2], [CLIENT, SERVER], |_| false);
+        assert!(pair.run(5_000, Pair::are_channels_open));
+        for number in 0..300u16 {
+            let sequence = 1_000 + u64::from(number);
+            let forged = [
+                plaintext(20, sequence, &[1]),
+                plaintext(21, sequence, &[2, 40]),
+                plaintext(21, sequence, &[1, 0]),
+                plaintext(22, sequence, &handshake(1, number)),
+                plaintext(22, sequence, &handshake(20, number)),
+                plaintext(23, sequence, b"data"),
+                plaintext(26, sequence, &[0, 0]),
+                plaintext(22, sequence, b"short"),
+            ];
+            for (side, datagram) in [0, 1].into_iter().flat_map(|side| forged.iter().map(move |bytes| (side, bytes))) {
+                pair.sessions[side].handle_packet(datagram, pair.now);
+            }
+        }
+        assert_eq!(pair.sessions.each_ref().map(Session::phase), [Phase::Connected; 2], "{versions:?}");
+        let message = Bytes::from_static(b"still here");
+        let now = pair.now;
+        pair.sessions[0].send(Channel::Reliable, &message, now).unwrap();
+        assert!(pair.run(5_000, |pair| pair.messages(1) == [(Channel::Reliable, message.clone())]), "{versions:?}");
+    }
+}
+
 /// One in five, without a period.
 fn is_fifth(n: u64) -> bool {
     (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).is_multiple_of(5)
