@@ -186,7 +186,7 @@ impl Slots {
         let word = self.turn_word(worker);
         let value = word.load(Ordering::Relaxed);
         // A predecessor killed in its turn left an odd word.
-        let begun = value.wrapping_add(if value % 2 == 0 { 1 } else { 2 });
+        let begun = value.wrapping_add(if value.is_multiple_of(2) { 1 } else { 2 });
         word.store(begun, Ordering::Relaxed);
         // Orders the word before every tag that this turn reads; pairs with the fence in `retire`.
         fence(Ordering::SeqCst);
@@ -284,7 +284,7 @@ impl SlotStream {
     }
 
     fn reclaim(&mut self) -> bool {
-        let ended = |worker: usize, then: u64| then % 2 == 0 || self.slots.turns(worker as u32) != then;
+        let ended = |worker: usize, then: u64| then.is_multiple_of(2) || self.slots.turns(worker as u32) != then;
         if !self.turns_at_retirement.iter().enumerate().all(|(worker, then)| ended(worker, *then)) {
             return false;
         }
