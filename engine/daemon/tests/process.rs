@@ -1,6 +1,6 @@
 //! The engine as the holder starts it: memfds, sockets and eventfds in, a served check, an orderly end.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,25 @@ fn sign(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key));
     parts.iter().for_each(|part| context.update(part));
     context.sign().as_ref().try_into().unwrap()
+}
+
+/// Sends a nominating check and reads the answer.
+fn check_connectivity(ufrag: &[u8], server: SocketAddr) {
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let request = BindingRequest {
+        transaction: TransactionId([1; 12]),
+        username: &[ufrag, b":client"].concat(),
+        priority: 1,
+        role: IceRole::Controlling(1),
+        use_candidate: true,
+    };
+    let mut datagram = [0; 512];
+    let bytes = request.write(&mut datagram, |parts| sign(&password([7; 24]), parts)).unwrap();
+    client.send_to(&datagram[..bytes], server).unwrap();
+    let bytes = client.recv(&mut datagram).unwrap();
+    let answer = StunMessage::parse(&datagram[..bytes]).unwrap();
+    assert_eq!((answer.class, answer.mapped_address), (MessageClass::Success, Some(client.local_addr().unwrap())));
 }
 
 #[test]
@@ -79,21 +98,7 @@ fn the_engine_serves_until_it_is_told_to_end() {
     desired.log().push(TableId::Transport, 3);
     wakes.iter().for_each(ring);
 
-    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let request = BindingRequest {
-        transaction: TransactionId([1; 12]),
-        username: &[&ufrag[..], b":client"].concat(),
-        priority: 1,
-        role: IceRole::Controlling(1),
-        use_candidate: true,
-    };
-    let mut datagram = [0; 512];
-    let bytes = request.write(&mut datagram, |parts| sign(&password([7; 24]), parts)).unwrap();
-    client.send_to(&datagram[..bytes], bound.addresses[0]).unwrap();
-    let bytes = client.recv(&mut datagram).unwrap();
-    let answer = StunMessage::parse(&datagram[..bytes]).unwrap();
-    assert_eq!((answer.class, answer.mapped_address), (MessageClass::Success, Some(client.local_addr().unwrap())));
+    check_connectivity(&ufrag, bound.addresses[0]);
 
     let end = Instant::now() + Duration::from_secs(10);
     let head = desired.log().head();

@@ -119,6 +119,31 @@ fn an_ice_restart_keeps_keys_and_numbers() {
 }
 
 #[test]
+fn a_successor_engine_repeats_no_index() {
+    let mut stage = Stage::new(2);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 1);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.settle();
+    let send = |stage: &mut Stage, publisher: &mut Peer, n: u16| {
+        let packet = publisher.rtp(Kind::Video, 21, n, 3_000 * u32::from(n), &vp8(n % 10 == 0, n, 500));
+        stage.inject(0, publisher, &packet);
+        stage.advance_ms(33);
+    };
+    (0..25).for_each(|n| send(&mut stage, &mut publisher, n));
+    let mut media = receive(&mut stage, &mut subscriber).media;
+    receive(&mut stage, &mut publisher);
+    stage.restart_engine();
+    stage.connect(0, &mut publisher);
+    stage.connect(1, &mut subscriber);
+    (25..45).for_each(|n| send(&mut stage, &mut publisher, n));
+    // Opening refuses a repeated index.
+    media.extend(receive(&mut stage, &mut subscriber).media);
+    assert!(media.len() >= 40, "{} {:?}", media.len(), stage.all_drops());
+    assert!(media.iter().zip(&media[1..]).all(|(a, b)| b.sequence.wrapping_sub(a.sequence) <= 2));
+}
+
+#[test]
 fn an_idle_node_is_at_rest() {
     let mut stage = Stage::new(1);
     let (publisher, subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 0);

@@ -33,6 +33,16 @@ pub fn local(worker: u32) -> SocketAddress {
     SocketAddress::new(address)
 }
 
+fn start(regions: &Regions, now: TimeNs) -> Vec<Worker<MemoryPort>> {
+    let (crew, mailboxes) = Crew::new(regions.engine.limits());
+    let crew = Arc::new(crew);
+    let workers = (0..).zip(mailboxes).map(|(me, mailbox)| {
+        let site = Site::new(me, regions, crew.clone()).unwrap();
+        Worker::new(MemoryPort::new(&[local(me)], 2_048), site, mailbox, now)
+    });
+    workers.collect()
+}
+
 impl Stage {
     pub fn new(workers: u32) -> Self {
         Self::with_limits(Limits { workers, transports: 64, ingresses: 16, egresses: 64, datas: 4 })
@@ -47,20 +57,17 @@ impl Stage {
         node.address_count = 1;
         regions.holder.node().publish(0, &node);
         let now = TimeNs::from_ms(5_000_000);
-        let (crew, mailboxes) = Crew::new(&limits);
-        let crew = Arc::new(crew);
-        let workers = mailboxes
-            .into_iter()
-            .enumerate()
-            .map(|(me, mailbox)| {
-                let site = Site::new(me as u32, &regions, crew.clone()).unwrap();
-                Worker::new(MemoryPort::new(&[local(me as u32)], 2_048), site, mailbox, now)
-            })
-            .collect();
+        let workers = start(&regions, now);
         let mut stage =
             Self { regions, workers, now, generation: 100, next_row: [3; 3], next_port: 20_000, sent: VecDeque::new() };
         stage.settle();
         stage
+    }
+
+    /// The engine is killed and a successor starts on the same memory.
+    pub fn restart_engine(&mut self) {
+        self.workers = start(&self.regions, self.now);
+        self.settle();
     }
 
     /// A transport row with keys, and the client at the other end.
