@@ -5,6 +5,9 @@ import { Session } from "./session.js";
 const STATS_EVERY_MS = 1000;
 const EVENTS_SHOWN = 200;
 
+/** Smaller tiles would hide the picture behind its numbers; the grid scrolls instead. */
+const TILE_PIXELS_MIN = 340;
+
 const $ = (id) => document.getElementById(id);
 const session = new Session();
 const tiles = new Map();
@@ -169,8 +172,10 @@ function arrange() {
     const tile = Math.min((width - 32) / columns - 13, (((height - 32) / rows - 13) * 16) / 9);
     if (tile > best.tile) best = { columns, tile };
   }
+  const smallest = Math.min(TILE_PIXELS_MIN, width - 32);
+  if (best.tile < smallest) best = { columns: Math.max(1, Math.floor((width - 32) / (smallest + 13))), tile: smallest };
   grid.style.setProperty("--columns", best.columns);
-  grid.style.setProperty("--tile", `${Math.max(200, Math.floor(best.tile))}px`);
+  grid.style.setProperty("--tile", `${Math.floor(best.tile)}px`);
 }
 
 function render() {
