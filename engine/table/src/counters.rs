@@ -26,8 +26,6 @@ counters! {
         SentPackets = "sent_packets",
         SentBytes = "sent_bytes",
         Checks = "checks",
-        /// RTCP packets that could not be read or were of no use.
-        Reserved = "reserved",
     }
 }
 
@@ -62,7 +60,6 @@ counters! {
         NacksReceived = "nacks_received",
         PlisReceived = "plis_received",
         Switches = "switches",
-        Reserved = "reserved",
     }
 }
 
