@@ -83,7 +83,8 @@ fn a_million_packets_allocate_nothing() {
     let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
     let mut subscribers = Vec::new();
     for n in 0..SUBSCRIBERS {
-        let mut subscriber = stage.add_peer(if n % 2 == 0 { Profile::AeadAes128Gcm } else { Profile::Aes128CmSha1_80 });
+        let mut subscriber =
+            stage.add_peer(if n.is_multiple_of(2) { Profile::AeadAes128Gcm } else { Profile::Aes128CmSha1_80 });
         stage.connect(0, &mut subscriber);
         let (egress, row) = stage.add_egress(&subscriber, ingress, Kind::Video);
         subscribers.push((subscriber, row, egress));
@@ -98,7 +99,7 @@ fn a_million_packets_allocate_nothing() {
     let mut newest = SequenceNumber(0);
     for frame in 0..FRAMES + WARM_UP {
         for _ in 0..3 {
-            let payload = vp8(frame % 500 == 0, frame as u16 & 0x7fff, 1_100);
+            let payload = vp8(frame.is_multiple_of(500), frame as u16 & 0x7fff, 1_100);
             let packet = publisher.rtp(Kind::Video, 21, sequence, 3_600 * frame, &payload);
             // A loss now and then, which the worker asks for.
             if frame % 100 != 50 {

@@ -126,7 +126,7 @@ fn a_successor_engine_repeats_no_index() {
     stage.add_egress(&subscriber, ingress, Kind::Video);
     stage.settle();
     let send = |stage: &mut Stage, publisher: &mut Peer, n: u16| {
-        let packet = publisher.rtp(Kind::Video, 21, n, 3_000 * u32::from(n), &vp8(n % 10 == 0, n, 500));
+        let packet = publisher.rtp(Kind::Video, 21, n, 3_000 * u32::from(n), &vp8(n.is_multiple_of(10), n, 500));
         stage.inject(0, publisher, &packet);
         stage.advance_ms(33);
     };
