@@ -1,4 +1,5 @@
-//! Hands out row indices. A freed index goes to the end of the queue and comes back with the next generation.
+//! Hands out row indices. A freed index comes back with the next generation, and only after every worker has adopted its end:
+//! two workers would otherwise write the slots or the state of one row for a moment.
 
 use std::collections::VecDeque;
 
@@ -19,17 +20,19 @@ pub(crate) struct Indices {
     generations: Vec<u32>,
     taken: Vec<bool>,
     free: VecDeque<u32>,
+    /// Freed indices and the log position that must be adopted before they come back.
+    resting: VecDeque<(u32, u64)>,
     capacity: u32,
 }
 
 impl Indices {
-    /// **Input**: the generation of every row as the region has it (0 never used).
-    pub(crate) fn adopt(generations: Vec<u32>) -> Self {
+    /// **Input**: the generation of every row as the region has it (0 never used), and the log's head.
+    pub(crate) fn adopt(generations: Vec<u32>, position: u64) -> Self {
         let capacity = generations.len() as u32;
         let used = generations.iter().rposition(|generation| *generation != 0).map_or(0, |last| last + 1);
         let taken = vec![false; used];
-        let free = (0..used as u32).collect();
-        Self { generations: generations[..used].to_vec(), taken, free, capacity }
+        let resting = (0..used as u32).map(|index| (index, position)).collect();
+        Self { generations: generations[..used].to_vec(), taken, free: VecDeque::new(), resting, capacity }
     }
 
     /// Index and generation.
@@ -74,11 +77,24 @@ impl Indices {
         true
     }
 
-    pub(crate) fn release(&mut self, index: u32, generation: u32) {
+    /// **Input**: `position` of the log after the row's end was announced.
+    pub(crate) fn release(&mut self, index: u32, generation: u32, position: u64) {
         if self.is_current(index, generation) {
             self.taken[index as usize] = false;
+            self.resting.push_back((index, position));
+        }
+    }
+
+    /// Everyone has adopted the log up to `position`.
+    pub(crate) fn settle(&mut self, position: u64) {
+        while let Some((index, _)) = self.resting.pop_front_if(|(_, needed)| *needed <= position) {
             self.free.push_back(index);
         }
+    }
+
+    /// What rests, rests until `position`.
+    pub(crate) fn rest_until(&mut self, position: u64) {
+        self.resting.iter_mut().for_each(|(_, needed)| *needed = position);
     }
 
     pub(crate) fn is_current(&self, index: u32, generation: u32) -> bool {
@@ -101,22 +117,26 @@ mod tests {
 
     #[test]
     fn an_index_comes_back_last_and_with_another_generation() {
-        let mut indices = Indices::adopt(vec![0; 3]);
+        let mut indices = Indices::adopt(vec![0; 3], 0);
         let taken: Vec<_> = std::iter::from_fn(|| indices.take()).collect();
         assert_eq!(taken, [(0, 1), (1, 1), (2, 1)]);
-        indices.release(1, 1);
-        indices.release(0, 9);
+        indices.release(1, 1, 5);
+        indices.release(0, 9, 5);
+        indices.settle(4);
+        assert_eq!(indices.take(), None, "its end is not adopted yet");
+        indices.settle(5);
         assert_eq!(indices.take(), Some((1, 2)));
         assert_eq!(indices.take(), None);
     }
 
     #[test]
     fn a_claimed_index_is_never_handed_out() {
-        let mut indices = Indices::adopt(vec![4, 7, 0, 0]);
+        let mut indices = Indices::adopt(vec![4, 7, 0, 0], 9);
         assert!(indices.claim(1, 7));
         assert!(indices.claim(3, 2));
         assert!(!indices.claim(4, 1));
+        indices.settle(9);
         let taken: Vec<_> = std::iter::from_fn(|| indices.take()).collect();
-        assert_eq!(taken, [(0, 5), (2, 1)]);
+        assert_eq!(taken, [(2, 1), (0, 5)]);
     }
 }

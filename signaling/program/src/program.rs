@@ -1,8 +1,11 @@
 //! Publishes desired rows.
 
 use engine_base::{DataRef, EgressRef, IngressRef, TransportRef};
+use std::sync::atomic::Ordering;
+
 use engine_table::{
-    ChangeLog, DataRow, EgressRow, IngressRow, ROW_FREE, Row, SignalingRegion, Table, TableId, TransportRow,
+    ChangeLog, CourierRegion, DataRow, EgressRow, EngineRegion, IngressRow, ROW_FREE, Row, SignalingRegion, Table,
+    TableId, TransportRow,
 };
 
 use crate::allocator::{Indices, RowAllocator};
@@ -24,12 +27,29 @@ pub enum RowChange {
 #[derive(Debug)]
 pub struct Program {
     log: ChangeLog,
+    readers: Readers,
     transports: Rows<TransportRow>,
     ingresses: Rows<IngressRow>,
     egresses: Rows<EgressRow>,
     datas: Rows<DataRow>,
     /// Set by every publication, cleared by [`Program::take_dirty`].
     dirty: bool,
+}
+
+/// Who must have adopted a row's end before its index comes back.
+#[derive(Debug)]
+struct Readers {
+    engine: EngineRegion,
+    courier: CourierRegion,
+}
+
+impl Readers {
+    /// Position that all of them have adopted.
+    fn adopted(&self) -> u64 {
+        let workers = (0..self.engine.limits().workers).map(|worker| self.engine.adopted_signaling(worker));
+        let all = workers.chain([self.courier.adopted()]).map(|word| word.load(Ordering::Acquire));
+        all.min().unwrap_or(0)
+    }
 }
 
 #[derive(Debug)]
@@ -68,10 +88,10 @@ macro_rules! desired {
 desired!(TransportRow, IngressRow, EgressRow, DataRow);
 
 impl<R: Desired> Rows<R> {
-    fn adopt(table: Table<R>, id: TableId) -> Self {
+    fn adopt(table: Table<R>, id: TableId, log: &ChangeLog) -> Self {
         let generations =
             (0..table.rows()).map(|index| table.read(index).map_or(0, |(_, row)| row.generation())).collect();
-        Self { indices: Indices::adopt(generations), table, id }
+        Self { indices: Indices::adopt(generations, log.head()), table, id }
     }
 
     /// True when something was published.
@@ -92,9 +112,9 @@ impl<R: Desired> Rows<R> {
     }
 
     fn free(&mut self, log: &ChangeLog, index: u32, generation: u32) -> bool {
-        let current = self.indices.is_current(index, generation);
-        self.indices.release(index, generation);
-        current && self.clear(log, index)
+        let published = self.indices.is_current(index, generation) && self.clear(log, index);
+        self.indices.release(index, generation, log.head());
+        published
     }
 
     fn clear(&mut self, log: &ChangeLog, index: u32) -> bool {
@@ -104,19 +124,24 @@ impl<R: Desired> Rows<R> {
 
     fn free_orphans(&mut self, log: &ChangeLog) -> usize {
         let orphans: Vec<u32> = self.indices.not_taken().collect();
-        orphans.into_iter().filter(|index| self.clear(log, *index)).count()
+        let freed = orphans.into_iter().filter(|index| self.clear(log, *index)).count();
+        self.indices.rest_until(log.head());
+        freed
     }
 }
 
 impl Program {
-    /// Adopts the region (writable mapping). **Cost**: reads every row once.
-    pub fn adopt(region: &SignalingRegion) -> Self {
+    /// Adopts the region (writable mapping). **Input**: the regions in which the readers of the rows say what they have
+    /// adopted. **Cost**: reads every row once.
+    pub fn adopt(region: &SignalingRegion, engine: &EngineRegion, courier: &CourierRegion) -> Self {
+        let log = region.log();
         Self {
-            log: region.log(),
-            transports: Rows::adopt(region.transports(), TableId::Transport),
-            ingresses: Rows::adopt(region.ingresses(), TableId::Ingress),
-            egresses: Rows::adopt(region.egresses(), TableId::Egress),
-            datas: Rows::adopt(region.datas(), TableId::Data),
+            transports: Rows::adopt(region.transports(), TableId::Transport, &log),
+            ingresses: Rows::adopt(region.ingresses(), TableId::Ingress, &log),
+            egresses: Rows::adopt(region.egresses(), TableId::Egress, &log),
+            datas: Rows::adopt(region.datas(), TableId::Data, &log),
+            log,
+            readers: Readers { engine: engine.clone(), courier: courier.clone() },
             dirty: false,
         }
     }
@@ -169,18 +194,22 @@ impl Program {
 
 impl RowAllocator for Program {
     fn transport(&mut self) -> Option<TransportRef> {
+        self.transports.indices.settle(self.readers.adopted());
         self.transports.indices.take().map(|(index, generation)| TransportRef::new(index, generation))
     }
 
     fn ingress(&mut self) -> Option<IngressRef> {
+        self.ingresses.indices.settle(self.readers.adopted());
         self.ingresses.indices.take().map(|(index, generation)| IngressRef::new(index, generation))
     }
 
     fn egress(&mut self) -> Option<EgressRef> {
+        self.egresses.indices.settle(self.readers.adopted());
         self.egresses.indices.take().map(|(index, generation)| EgressRef::new(index, generation))
     }
 
     fn data(&mut self) -> Option<DataRef> {
+        self.datas.indices.settle(self.readers.adopted());
         self.datas.indices.take().map(|(index, generation)| DataRef::new(index, generation))
     }
 }
@@ -199,17 +228,26 @@ mod tests {
         Box::new(row)
     }
 
+    const LIMITS: Limits = Limits { workers: 1, transports: 4, ingresses: 4, egresses: 4, datas: 4 };
+
+    /// A program whose readers have adopted everything.
+    fn adopt(region: &SignalingRegion) -> Program {
+        let (engine, courier) = (EngineRegion::anonymous(&LIMITS), CourierRegion::anonymous(&LIMITS));
+        engine.adopted_signaling(0).store(u64::MAX, Ordering::Relaxed);
+        courier.adopted().store(u64::MAX, Ordering::Relaxed);
+        Program::adopt(region, &engine, &courier)
+    }
+
     #[test]
     fn a_successor_keeps_what_is_claimed_and_frees_the_rest() {
-        let region =
-            SignalingRegion::anonymous(&Limits { workers: 1, transports: 4, ingresses: 4, egresses: 4, datas: 4 });
-        let mut first = Program::adopt(&region);
+        let region = SignalingRegion::anonymous(&LIMITS);
+        let mut first = adopt(&region);
         let (kept, lost) = (first.egress().unwrap(), first.egress().unwrap());
         first.apply(&RowChange::Egress(kept, egress(1)));
         first.apply(&RowChange::Egress(lost, egress(2)));
         let position = first.position();
 
-        let mut second = Program::adopt(&region);
+        let mut second = adopt(&region);
         second.apply(&RowChange::Egress(kept, egress(1)));
         assert_eq!(second.position(), position, "an equal row is not published again");
         assert_eq!(second.finish_adoption(), 1);
@@ -225,7 +263,7 @@ mod tests {
     fn a_stale_reference_frees_nothing() {
         let region =
             SignalingRegion::anonymous(&Limits { workers: 1, transports: 4, ingresses: 4, egresses: 1, datas: 4 });
-        let mut program = Program::adopt(&region);
+        let mut program = adopt(&region);
         let first = program.egress().unwrap();
         program.apply(&RowChange::Egress(first, egress(1)));
         program.apply(&RowChange::FreeEgress(first));
