@@ -324,7 +324,7 @@ fn named<C: Copy>(
     name: impl Fn(C) -> &'static str,
     read: impl Fn(&C) -> u64,
 ) -> BTreeMap<&'static str, u64> {
-    all.iter().map(|counter| (name(*counter), read(counter))).filter(|(name, _)| *name != "reserved").collect()
+    all.iter().map(|counter| (name(*counter), read(counter))).collect()
 }
 
 fn state_name(observed: TransportObserved) -> &'static str {
