@@ -187,9 +187,8 @@ impl<'a> Room<'a> {
 /// DTLS handshakes that the node has completed.
 fn handshakes(scene: &Scene) -> u64 {
     let status = scene.node.status();
-    let courier = status["counters"]["courier"].as_object().expect("the courier's counters").clone();
-    let named = courier.get("handshakes_completed").or_else(|| courier.get("handshakes"));
-    named.and_then(Value::as_u64).unwrap_or_else(|| panic!("no count of handshakes in {courier:?}"))
+    let count = &status["counters"]["courier"]["handshakes_done"];
+    count.as_u64().unwrap_or_else(|| panic!("no count of handshakes in {status}"))
 }
 
 /// `ParticipantInfo.version` of every participant, in the order in which alice was told.
