@@ -85,7 +85,9 @@ impl Node {
         let ready = ready_line(output).unwrap_or_else(|reason| {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("the node is not ready: {reason}; its log:\n{}", log_tail(&folder));
+            let log = log_tail(&folder);
+            let _ = std::fs::remove_dir_all(&folder);
+            panic!("the node is not ready: {reason}; its log:\n{log}");
         });
         let text = |name: &str| {
             let value = ready[name].as_str();

@@ -41,10 +41,15 @@ fn two_nodes_run_side_by_side() {
 #[test]
 fn a_second_node_on_a_taken_port_is_refused() {
     let one = Node::start_own();
-    let configuration = format!("port: {}\nbind_addresses: [127.0.0.1]\nkeys:\n  devkey: secret\n", one.port);
+    let (port, udp_port) = (one.port, &one.ready()["udp_port"]);
+    let configuration = format!(
+        "port: {port}\nbind_addresses: [127.0.0.1]\nkeys:\n  devkey: secret\nrtc:\n  udp_port: {udp_port}\n  \
+         enable_loopback_candidate: true\n"
+    );
     let two = std::panic::catch_unwind(|| Node::start_with(&configuration));
     let message = two.err().and_then(|panic| panic.downcast::<String>().ok()).expect("the second node must not start");
-    assert!(message.contains(&one.port.to_string()), "the port is not named: {message}");
+    let named = [port.to_string(), udp_port.to_string()].iter().any(|number| message.contains(number));
+    assert!(named, "the port is not named: {message}");
     assert_eq!(get(&one.http_url, "/", &[]).status, 200, "the first node serves on");
 }
 
