@@ -125,7 +125,7 @@ fn twirp_answers_in_its_own_words() {
     assert_eq!(room["empty_timeout"], 9, "camelCase is read, snake_case is written: {room}");
     assert!(room["creation_time"].is_string(), "64-bit numbers are text: {room}");
     assert_eq!(room["metadata"], "", "default values are written: {room}");
-    assert_eq!(room["enabled_codecs"][0]["mime"].is_string(), true, "{room}");
+    assert!(room["enabled_codecs"][0]["mime"].is_string(), "{room}");
 
     assert_twirp(&post(base, &route("NoSuchMethod"), &admin, &json!({})), 404, "bad_route");
     assert_eq!(post(base, "/twirp/livekit.NoService/ListRooms", &admin, &json!({})).status, 404);
