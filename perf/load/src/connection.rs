@@ -233,7 +233,6 @@ fn expected(fingerprint: &Fingerprint) -> Result<engine_table::Fingerprint> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::description;
 
     /// Joins a publisher connection of ours with a subscriber connection of ours, the latter answering as a server would.
     #[test]
@@ -267,6 +266,5 @@ mod tests {
         let length = ends[0].seal_rtcp(&mut report, 8).unwrap();
         let opened = ends[1].receive_context().unwrap().unprotect_rtcp(&mut report[..length]);
         assert_eq!(opened, Ok((8, 0)));
-        let _ = description::MID_DATA;
     }
 }

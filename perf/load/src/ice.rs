@@ -10,8 +10,6 @@ use engine_wire::stun::{
 };
 use signaling_sdp::IceCredentials;
 
-use crate::clock;
-
 /// Between checks until one is answered.
 const RETRY_MS: u64 = 100;
 /// Between consent checks: 5 s × 0.5 to 1.5 in RFC 7675 §5.1; Chromium takes about 2.5 s.
@@ -190,6 +188,7 @@ pub fn candidate(address: SocketAddr, ufrag: &str) -> signaling_sdp::Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
 
     fn pair(controlling: [bool; 2]) -> [Ice; 2] {
         let (a, b) = (credentials(), credentials());

@@ -36,4 +36,4 @@ pub use load::{Load, Progress};
 pub use run::{Joins, Observer, Outcome, Phase, Steady, run};
 pub use scenario::{AudioShape, Pacing, PublisherGroup, Scenario, VideoShape};
 pub use server::Server;
-pub use tally::Tally;
+pub use tally::{Tally, profile_name};

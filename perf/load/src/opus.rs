@@ -3,8 +3,6 @@
 use crate::stamp::STAMP_BYTES;
 
 pub const PACKETS_PER_SECOND: u64 = 50;
-/// Of the RTP clock (RFC 7587 §4.1): 48 kHz × 20 ms.
-pub const TICKS_PER_PACKET: u32 = 960;
 /// CELT, full band, 20 ms, mono, one frame (RFC 6716 §3.1: configuration 31, s = 0, c = 0).
 const TABLE_OF_CONTENTS: u8 = 0xF8;
 pub const PAYLOAD_BYTES_MAX: usize = 1_200;

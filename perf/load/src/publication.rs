@@ -152,7 +152,7 @@ impl Publication {
         while self.is_sending && self.frame_at <= now {
             let due = self.frame_at;
             self.frame_at = due.add_ns(self.interval_ns);
-            self.make_frame(due, now, &accepted, outlet);
+            self.make_frame(due, &accepted, outlet);
         }
         while let Source::Video { pacer, .. } = &mut self.source
             && let Some(packet) = pacer.poll(now)
@@ -196,7 +196,7 @@ impl Publication {
         self.timestamp_base.wrapping_add(ticks as u32)
     }
 
-    fn make_frame(&mut self, due: TimeNs, now: TimeNs, accepted: &AcceptedTrack, outlet: &mut Outlet<'_>) {
+    fn make_frame(&mut self, due: TimeNs, accepted: &AcceptedTrack, outlet: &mut Outlet<'_>) {
         let timestamp = self.timestamp(due);
         match &mut self.source {
             Source::Video { frames, pacer, wants_key } => {
@@ -210,7 +210,6 @@ impl Publication {
             Source::Audio { bytes } => {
                 let bytes = *bytes;
                 let level = AudioLevel { voice: true, level: opus::level(self.packets) };
-                let _ = now;
                 self.send_packet(timestamp, self.packets == 0, Some(level), accepted, outlet, |out| {
                     let payload = out.get_mut(..bytes)?;
                     opus::write(payload);
@@ -279,7 +278,7 @@ impl Publication {
             block.put(ids.transport_cc, &number)?;
             block.put(ids.abs_send_time, &send_time)?;
             if let Some(level) = level {
-                block.put(ids.audio_level, &[level.encode()])?;
+                block.put(ids.audio_level, &level.encode())?;
             }
             if !self.is_reported {
                 block.put(ids.mid, self.offered.mid.as_bytes())?;

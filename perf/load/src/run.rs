@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use engine_srtp::Profile;
 use hdrhistogram::Histogram;
 
 use crate::load::{Load, Progress};
@@ -61,12 +60,6 @@ pub struct Steady {
     pub tally: Tally,
 }
 
-impl Steady {
-    pub fn profile(&self) -> Option<Profile> {
-        self.tally.profile
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub joins: Joins,
@@ -86,12 +79,12 @@ pub fn run(server: &Server, scenario: &Scenario, observer: &mut dyn Observer) ->
     load.set_media(true);
     stage.join(&mut load, "first subscriber joins", 1, Load::join_subscriber)?;
     stage.wait_for_media(&load, 1)?;
-    stage.sleep(&load, "one subscriber", SETTLE)?;
+    stage.sleep("one subscriber", SETTLE)?;
     stage.observer.enter(Phase::First)?;
 
     load.set_media(scenario.joins.media);
     if !scenario.joins.media {
-        stage.sleep(&load, "media stops", SETTLE)?;
+        stage.sleep("media stops", SETTLE)?;
     }
     let others = scenario.subscribers.count - 1;
     stage.observer.enter(Phase::Joining)?;
@@ -110,12 +103,12 @@ pub fn run(server: &Server, scenario: &Scenario, observer: &mut dyn Observer) ->
         joined: times.joined,
         first_media: times.first_media,
     };
-    stage.sleep(&load, "warm-up", Duration::from_secs(scenario.steady.warm_up_seconds))?;
+    stage.sleep("warm-up", Duration::from_secs(scenario.steady.warm_up_seconds))?;
     load.check()?;
     stage.observer.enter(Phase::Steady)?;
     load.begin();
     let began = Instant::now();
-    stage.sleep(&load, "steady", Duration::from_secs(scenario.steady.seconds))?;
+    stage.sleep("steady", Duration::from_secs(scenario.steady.seconds))?;
     let tally = load.take()?;
     let seconds = began.elapsed().as_secs_f64();
     stage.observer.enter(Phase::Measured)?;
@@ -179,7 +172,7 @@ impl Stage<'_> {
         }
     }
 
-    fn sleep(&mut self, _load: &Load, what: &str, time: Duration) -> Result<()> {
+    fn sleep(&mut self, what: &str, time: Duration) -> Result<()> {
         let began = Instant::now();
         while let Some(left) = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
             let done = began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);

@@ -162,7 +162,8 @@ impl Scenario {
         Duration::from_secs_f64(1.0 / self.joins.per_second)
     }
 
-    fn check(&self) -> Result<()> {
+    /// Whether every value is within its bounds; read ones are.
+    pub fn check(&self) -> Result<()> {
         within("subscribers.count", self.subscribers.count, 1, PARTICIPANTS_MAX)?;
         within("subscribers.sample_every", self.subscribers.sample_every, 1, u16::MAX)?;
         within("subscribers.threads", self.subscribers.threads, 1, 64)?;

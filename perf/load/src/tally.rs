@@ -66,6 +66,11 @@ impl Default for Tally {
     }
 }
 
+/// The profile's IANA name.
+pub fn profile_name(profile: Profile) -> &'static str {
+    profile.name()
+}
+
 /// Nanoseconds up to a minute, three digits.
 pub fn histogram() -> Histogram<u64> {
     // Constant bounds that the library accepts.

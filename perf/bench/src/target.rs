@@ -1,0 +1,253 @@
+//! Servers to measure: one that runs already, a node of ours that is started here, or another server that is started here.
+//! What was started is ended when its [`Target`] is dropped, also after an interruption.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use perf_load::Server;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+
+use crate::ctl::Ctl;
+use crate::process::Process;
+
+const READY_WAIT: Duration = Duration::from_secs(30);
+const END_WAIT: Duration = Duration::from_secs(10);
+/// Long enough for a server that refuses short secrets.
+const RIVAL_SECRET: &str = "secret-of-a-server-under-load-on-loopback";
+
+/// How to get a server.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Running { server: Server, processes: Vec<Process>, ctl: Option<Ctl> },
+    /// `millrace dev`, by its executable.
+    Node(PathBuf),
+    /// A LiveKit server, by its executable.
+    LiveKit(PathBuf),
+}
+
+/// A server that answers.
+pub struct Target {
+    pub server: Server,
+    pub processes: Vec<Process>,
+    pub ctl: Option<Ctl>,
+    child: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    folder: PathBuf,
+}
+
+/// The line that `millrace dev --json` prints when it is ready.
+#[derive(Debug, Deserialize)]
+struct Ready {
+    url: String,
+    api_key: String,
+    api_secret: String,
+    runtime_dir: PathBuf,
+    pids: std::collections::BTreeMap<String, u32>,
+}
+
+impl Source {
+    /// Makes sure that the server runs. **Errors**: an executable that is missing or does not become ready; the message ends
+    /// with its log.
+    pub fn start(&self) -> Result<Target> {
+        match self {
+            Self::Running { server, processes, ctl } => {
+                Ok(Target { server: server.clone(), processes: processes.clone(), ctl: ctl.clone(), child: None })
+            }
+            Self::Node(executable) => start_node(executable),
+            Self::LiveKit(executable) => start_livekit(executable),
+        }
+    }
+}
+
+fn start_node(executable: &Path) -> Result<Target> {
+    if !executable.exists() {
+        bail!("{} does not exist; build it with `cargo build --release` or name another with --node-bin", executable.display());
+    }
+    let folder = temporary_folder("node")?;
+    let runtime_dir = folder.join("run");
+    let mut command = Command::new(executable);
+    command.args(["dev", "--json", "--port", "0", "--udp-port", "0", "--runtime-dir"]).arg(&runtime_dir);
+    let mut running = Running::spawn(command.stdout(Stdio::piped()), folder)?;
+    let ready = running.ready_line().with_context(|| running.log())?;
+    let ready: Ready = serde_json::from_str(&ready).with_context(|| format!("not a ready line: {ready}"))?;
+    Ok(Target {
+        server: Server {
+            url: ready.url,
+            api_key: ready.api_key,
+            api_secret: ready.api_secret,
+            allow_remote: false,
+        },
+        processes: ready.pids.into_iter().map(|(name, pid)| Process { name, pid }).collect(),
+        ctl: Some(Ctl { executable: executable.to_owned(), runtime_dir: ready.runtime_dir }),
+        child: Some(running),
+    })
+}
+
+fn start_livekit(executable: &Path) -> Result<Target> {
+    if !executable.exists() {
+        bail!(
+            "{} does not exist; install one with `go install github.com/livekit/livekit-server/cmd/server@v1.13.5`",
+            executable.display()
+        );
+    }
+    let folder = temporary_folder("livekit")?;
+    let (port, tcp_port, udp_port) = free_ports()?;
+    let config = livekit_config(port, tcp_port, udp_port);
+    let mut command = Command::new(executable);
+    command.args(["--config-body", &config]).stdout(Stdio::null());
+    let mut running = Running::spawn(&mut command, folder)?;
+    running.wait_for_port(port).with_context(|| running.log())?;
+    let process = Process { name: "livekit".to_owned(), pid: running.child.id() };
+    Ok(Target {
+        server: Server {
+            url: format!("ws://127.0.0.1:{port}"),
+            api_key: "load".to_owned(),
+            api_secret: RIVAL_SECRET.to_owned(),
+            allow_remote: false,
+        },
+        processes: vec![process],
+        ctl: None,
+        child: Some(running),
+    })
+}
+
+/// One muxed UDP port on loopback, like our node; quiet, because a log line costs CPU too.
+fn livekit_config(port: u16, tcp_port: u16, udp_port: u16) -> String {
+    format!(
+        "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{load: {RIVAL_SECRET}}}\nlogging: {{level: warn}}\n\
+         rtc: {{tcp_port: {tcp_port}, udp_port: {udp_port}, use_external_ip: false, enable_loopback_candidate: true}}\n"
+    )
+}
+
+/// Free at this moment: two TCP ports and a UDP port.
+fn free_ports() -> Result<(u16, u16, u16)> {
+    let (http, tcp) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+    let udp = UdpSocket::bind("0.0.0.0:0")?;
+    Ok((http.local_addr()?.port(), tcp.local_addr()?.port(), udp.local_addr()?.port()))
+}
+
+fn temporary_folder(name: &str) -> Result<PathBuf> {
+    let unique = Instant::now();
+    let folder = std::env::temp_dir().join(format!("perf-bench-{name}-{}-{:x}", std::process::id(), hash(&unique)));
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+fn hash(value: &impl std::hash::Hash) -> u64 {
+    use std::hash::BuildHasher;
+    std::collections::hash_map::RandomState::new().hash_one(value)
+}
+
+impl Running {
+    /// In a process group of its own, so that Ctrl-C in a terminal reaches only us, who then end it in order.
+    fn spawn(command: &mut Command, folder: PathBuf) -> Result<Self> {
+        let log = File::create(folder.join("log")).context("cannot write a log")?;
+        command.stdin(Stdio::null()).stderr(log).process_group(0);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        Ok(Self { child, folder })
+    }
+
+    fn ready_line(&mut self) -> Result<String> {
+        let output = self.child.stdout.take().context("no output")?;
+        let (sender, receiver) = channel();
+        // Goes on reading, so that the server never writes into a closed pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        receiver.recv_timeout(READY_WAIT).context("the server did not become ready")
+    }
+
+    fn wait_for_port(&mut self, port: u16) -> Result<()> {
+        let began = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended: {status}");
+            }
+            if began.elapsed() > READY_WAIT {
+                bail!("the server did not open port {port}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        format!("its log ends with:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < END_WAIT {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Target {
+    /// Ends what was started here; a server that ran before goes on.
+    pub fn end(mut self) {
+        drop(self.child.take());
+    }
+}
+
+/// `holder=1,engine=2`, or one number.
+pub fn parse_processes(text: &str) -> Result<Vec<Process>> {
+    let parse = |part: &str| {
+        let (name, pid) = part.split_once('=').unwrap_or(("server", part));
+        let pid = pid.trim().parse().with_context(|| format!("{part:?} is not NAME=PID"))?;
+        Ok(Process { name: name.trim().to_owned(), pid })
+    };
+    text.split(',').filter(|part| !part.trim().is_empty()).map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_read_with_or_without_names() {
+        let processes = parse_processes("holder=12, engine=34").unwrap();
+        let engine = Process { name: "engine".to_owned(), pid: 34 };
+        assert_eq!(processes[1], engine);
+        assert_eq!(parse_processes("77").unwrap()[0].name, "server");
+        assert!(parse_processes("engine=x").is_err());
+        assert!(parse_processes("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_missing_executable_is_refused_with_the_remedy() {
+        let error = Source::Node(PathBuf::from("/nonexistent")).start().err().map(|error| error.to_string());
+        assert!(error.is_some_and(|error| error.contains("--node-bin")));
+    }
+
+    #[test]
+    fn a_node_that_dies_at_once_is_reported() {
+        let result = Source::LiveKit(PathBuf::from("/bin/false")).start();
+        let error = result.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(error.contains("ended"), "{error}");
+    }
+}
