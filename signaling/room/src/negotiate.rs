@@ -97,11 +97,11 @@ impl Room {
         for (_, track) in &taken.refused {
             self.codec_unsupported(sid, track);
         }
+        if taken.first || taken.media_reduced {
+            self.reconcile_all(sid, context);
+        }
         for (_, track) in &taken.accepted {
             self.bind_sending(sid, track, context);
-        }
-        if taken.first {
-            self.reconcile_all(sid, context);
         }
         self.out.negotiate(sid);
     }
