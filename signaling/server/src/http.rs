@@ -1,0 +1,119 @@
+//! Routes (PROTOCOL §1.1), and what is done to every request around them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Request, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use tower::ServiceExt;
+
+use crate::admission::{Version, admit};
+use crate::node::NodeHandle;
+use crate::query::Parameters;
+use crate::settings::ServerSettings;
+use crate::{cors, demo, socket, twirp};
+
+/// What every route may use.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) settings: Arc<ServerSettings>,
+    pub(crate) node: NodeHandle,
+}
+
+/// Address of a client, as an extension of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Answers requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpService {
+    router: Router,
+}
+
+impl HttpService {
+    pub fn new(settings: Arc<ServerSettings>, node: NodeHandle) -> Self {
+        let mut router = Router::new()
+            .route("/", get(|| async { "OK" }))
+            .route("/rtc", get(socket::v0))
+            .route("/rtc/v1", get(socket::v1))
+            .route("/rtc/validate", get(validate_v0))
+            .route("/rtc/v1/validate", get(validate_v1))
+            .route("/twirp/{service}/{method}", any(twirp::call))
+            .route("/twirp/{*path}", any(twirp::no_route));
+        if settings.dev {
+            router = router
+                .route("/demo", get(demo::index))
+                .route("/demo/", get(demo::index))
+                .route("/demo/token", get(demo::token))
+                .route("/demo/{file}", get(demo::file));
+        }
+        Self { router: router.with_state(App { settings, node }) }
+    }
+
+    /// **Cost**: bounded; bodies are read by Twirp only, after the token was checked.
+    pub async fn respond(&self, mut request: Request<Body>, peer: SocketAddr) -> Response {
+        let cors = cors::Cors::of(request.headers());
+        if let Some(response) = cors.preflight(&request) {
+            return response;
+        }
+        collapse_slashes(request.uri_mut());
+        request.extensions_mut().insert(Peer(peer));
+        let mut response = match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        cors.apply(response.headers_mut());
+        response
+    }
+}
+
+/// Users write `wss://host/` and clients append `/rtc`.
+fn collapse_slashes(uri: &mut Uri) {
+    let path = uri.path();
+    if !path.starts_with("//") {
+        return;
+    }
+    let path = format!("/{}", path.trim_start_matches('/'));
+    let query = uri.query().map_or_else(String::new, |query| format!("?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
+    if let Ok(collapsed) = Uri::from_parts(parts) {
+        *uri = collapsed;
+    }
+}
+
+async fn validate_v0(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
+    validate(&app, &headers, &uri, Version::V0).await
+}
+
+async fn validate_v1(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
+    validate(&app, &headers, &uri, Version::V1).await
+}
+
+async fn validate(app: &App, headers: &HeaderMap, uri: &Uri, version: Version) -> Response {
+    let mut response = match admit(app, headers, &Parameters::of(uri), version).await {
+        Ok(_) => (StatusCode::OK, "success").into_response(),
+        Err(refusal) => refusal.into_response(),
+    };
+    cors::allow_any(response.headers_mut());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leading_slashes_become_one_and_the_query_stays() {
+        for (from, to) in [("//rtc?a=1", "/rtc?a=1"), ("///rtc/v1", "/rtc/v1"), ("/rtc//v1", "/rtc//v1"), ("//", "/")] {
+            let mut uri = from.parse().unwrap();
+            collapse_slashes(&mut uri);
+            assert_eq!(uri, to);
+        }
+    }
+}
