@@ -2,6 +2,7 @@
 //! knows no rooms and parses no network bytes.
 #![forbid(unsafe_code)]
 
+mod log;
 mod start;
 
 pub use start::{SignalingStart, run};
