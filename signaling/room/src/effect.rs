@@ -8,6 +8,7 @@ use crate::delta::Delta;
 use crate::input::{ConnectionId, RequestId};
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large ones are rare, and an effect is moved once or twice")]
 pub enum Effect {
     /// A desired row. Whoever carries out a `Send` with SDP or `reconnect` waits first until every worker has adopted the rows
     /// before it ("level before wire").

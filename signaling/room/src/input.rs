@@ -70,6 +70,7 @@ pub struct TransportQuality {
 
 /// A RoomService call that is for this room. Permission and sizes were checked by the server.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "moved once or twice per call")]
 pub enum ApiCall {
     /// CreateRoom on an existing room, or right after it was made: settings to apply.
     UpdateRoom(proto::CreateRoomRequest),
@@ -92,6 +93,7 @@ pub enum ApiCall {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an input is moved once or twice")]
 pub enum Input {
     Join(Box<JoinRequest>),
     Signal {

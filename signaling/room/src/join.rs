@@ -101,7 +101,9 @@ impl Room {
         self.places.connections.insert(request.connection, sid.clone());
         self.adopt(Participant { core, bulk, peer, subscriptions: BTreeMap::new(), link });
         self.record_all(&sid);
-        self.record.ever_joined = true;
+        if !std::mem::replace(&mut self.record.ever_joined, true) {
+            self.out.room = true;
+        }
         self.note_emptiness(context);
         self.schedule_room_update(context.now);
         sid

@@ -71,7 +71,7 @@ pub(crate) fn update(info: proto::ParticipantInfo) -> Message {
 
 pub(crate) fn leave(action: proto::leave_request::Action, reason: proto::DisconnectReason) -> Message {
     Message::Leave(proto::LeaveRequest {
-        can_reconnect: action == proto::leave_request::Action::Reconnect,
+        can_reconnect: action != proto::leave_request::Action::Disconnect,
         reason: reason as i32,
         action: action as i32,
         regions: None,

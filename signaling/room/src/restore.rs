@@ -9,10 +9,24 @@ impl Room {
     /// a subscription whose section the connection does not know, a track of a publisher that is gone. What cannot go on ends
     /// here, so that rows and descriptions agree again.
     pub(crate) fn forget_orphans(&mut self, context: &mut Context<'_>) {
-        for sid in self.participants.keys().cloned().collect::<Vec<_>>() {
-            self.drop_lost_sections(&sid);
-            self.rebind_tracks(&sid);
-            self.reconcile_all(&sid, context);
+        let all: Vec<String> = self.participants.keys().cloned().collect();
+        for sid in &all {
+            self.rebind_tracks(sid);
+        }
+        for sid in &all {
+            self.wait_for_unknown_again(sid);
+            self.drop_lost_sections(sid);
+            self.auto_subscribe_to_all(sid, context);
+            self.reconcile_all(sid, context);
+        }
+    }
+
+    fn wait_for_unknown_again(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get(sid) else { return };
+        let wished = participant.subscriptions.iter().filter(|(_, it)| it.wish == Some(true));
+        let unknown = wished.filter(|(track, _)| !self.places.tracks.contains_key(*track));
+        for (track, since) in unknown.map(|(track, it)| (track.clone(), it.since)).collect::<Vec<_>>() {
+            self.wait_for_unknown(sid, &track, since);
         }
     }
 
@@ -54,11 +68,23 @@ impl Room {
         }
     }
 
-    /// Tracks whose section the connection no longer takes for theirs.
+    /// A track whose section the connection does not know waits for it again: the client's next offer brings it.
     fn rebind_tracks(&mut self, sid: &str) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
-        for track in participant.core.publishing.tracks.iter().filter(|track| track.is_published()) {
-            participant.peer.offered.bind_publish(&track.mid, track.publish_request());
+        let offered = &mut participant.peer.offered;
+        let mut lost = Vec::new();
+        for track in participant.core.publishing.tracks.iter_mut().filter(|track| track.is_published()) {
+            if !offered.bind_publish(&track.mid, track.publish_request()) {
+                lost.push((track.sid().to_owned(), std::mem::take(&mut track.ingress)));
+                track.mid.clear();
+            }
+        }
+        for (track, ingress) in lost {
+            self.places.ingresses.remove(&ingress);
+            self.out.record(sid, record::CORE);
+            for subscriber in self.wishing(&track) {
+                self.stop_sending(&subscriber, &track);
+            }
         }
     }
 }

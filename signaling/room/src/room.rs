@@ -1,6 +1,6 @@
 //! The room: its own state and the public verbs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine_base::{IngressRef, TimeNs, TransportRef};
 use signaling_negotiation::LocalNode;
@@ -55,6 +55,8 @@ pub(crate) struct Schedule {
     /// Participants to send RECONNECT to, and when the last ones were.
     pub(crate) reconnects: VecDeque<String>,
     pub(crate) reconnect_window: Option<(TimeNs, u32)>,
+    /// Wishes for tracks that were unknown, by when they are given up if they still are: subscriber and track.
+    pub(crate) unknown: BTreeSet<(TimeNs, String, String)>,
     /// Ends of simulated speaking.
     pub(crate) simulated: Vec<(TimeNs, String)>,
 }

@@ -1,8 +1,9 @@
 //! What a client sends after it has joined.
 
-use signaling_protocol::proto::{self, signal_request::Message};
+use signaling_protocol::proto::{self, request_response::Reason, request_response::Request, signal_request::Message};
 
 use crate::input::{ConnectionId, Context};
+use crate::response::refusal;
 use crate::room::Room;
 
 impl Room {
@@ -32,9 +33,11 @@ impl Room {
             // ICE-lite: we send no checks and so need no candidates.
             Some(Message::Trickle(_)) => {}
             Some(Message::Ping(_) | Message::PingReq(_) | Message::UpdateLayers(_)) => {}
+            Some(Message::PublishDataTrackRequest(request)) => {
+                self.send(sid, refusal(Reason::UnsupportedType, Request::PublishDataTrack(request)));
+            }
             Some(
-                Message::PublishDataTrackRequest(_)
-                | Message::UnpublishDataTrackRequest(_)
+                Message::UnpublishDataTrackRequest(_)
                 | Message::UpdateDataSubscription(_)
                 | Message::StoreDataBlobRequest(_)
                 | Message::GetDataBlobRequest(_),

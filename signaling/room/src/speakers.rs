@@ -98,7 +98,7 @@ impl Room {
                 speakers.push(info(publisher.sid(), speaker.told));
             }
         }
-        (!speakers.is_empty()).then(|| Message::SpeakersChanged(proto::SpeakersChanged { speakers }))
+        if speakers.is_empty() { None } else { Some(Message::SpeakersChanged(proto::SpeakersChanged { speakers })) }
     }
 
     // --- A test hook ---

@@ -63,6 +63,9 @@ impl Room {
                 subscriptions.insert(track.to_owned(), subscription);
             }
         }
+        if !known {
+            self.wait_for_unknown(sid, track, context.now);
+        }
         self.out.record(sid, record::SUBSCRIPTIONS);
         self.reconcile(sid, track, context);
     }

@@ -2,7 +2,7 @@
 
 use engine_base::TimeNs;
 use signaling_program::RowChange;
-use signaling_protocol::proto::DisconnectReason;
+use signaling_protocol::proto::{DisconnectReason, SubscriptionError};
 
 use crate::input::Context;
 use crate::journal;
@@ -28,28 +28,19 @@ impl Room {
             schedule.simulated.iter().map(|(at, _)| *at).min(),
             self.next_reconnects(),
             self.empty_deadline(),
+            schedule.unknown.first().map(|(at, ..)| *at),
             self.departed.values().map(|departed| departed.at.add_ms(DEPARTED_MS)).min(),
         ];
-        let participants = self.participants.values().filter_map(|participant| self.deadline_of(participant));
+        let participants = self.participants.values().filter_map(Self::deadline_of);
         room.into_iter().flatten().chain(participants).min()
     }
 
-    fn deadline_of(&self, participant: &Participant) -> Option<TimeNs> {
+    fn deadline_of(participant: &Participant) -> Option<TimeNs> {
         let deadlines = &participant.core.deadlines;
         let connected = participant.link.connection.is_some();
         let of_socket = [deadlines.refresh, deadlines.answer].into_iter().flatten().filter(|_| connected);
         let always = [deadlines.join, deadlines.close, deadlines.hold].into_iter().flatten();
-        let unknown = self.unknown_wishes(participant).map(|(_, at)| at);
-        always.chain(of_socket).chain(unknown).min()
-    }
-
-    /// Wishes for tracks that nobody publishes, and until when they wait.
-    fn unknown_wishes<'a>(&'a self, participant: &'a Participant) -> impl Iterator<Item = (&'a String, TimeNs)> {
-        let wished = participant.subscriptions.iter().filter(|(_, subscription)| subscription.wish == Some(true));
-        let unknown = wished.filter(|(track, subscription)| {
-            subscription.sending.is_none() && !self.places.tracks.contains_key(*track) && !self.is_remote(track)
-        });
-        unknown.map(|(track, subscription)| (track, subscription.since.add_ms(UNKNOWN_TIMEOUT_MS)))
+        always.chain(of_socket).min()
     }
 
     fn is_remote(&self, track: &str) -> bool {
@@ -69,6 +60,7 @@ impl Room {
             self.send_reconnects(context);
         }
         self.forget_departed(now);
+        self.give_up_unknown(now);
         if self.empty_deadline().is_some_and(|at| at <= now) {
             return self.end(DisconnectReason::RoomClosed, context);
         }
@@ -101,19 +93,26 @@ impl Room {
             self.send_refresh_token(sid, context);
             self.out.record(sid, record::CORE);
         }
-        self.give_up_unknown(sid, now);
     }
 
-    fn give_up_unknown(&mut self, sid: &str, now: TimeNs) {
-        let Some(participant) = self.participants.get(sid) else { return };
-        let over = self.unknown_wishes(participant).filter(|(_, at)| *at <= now);
-        let over: Vec<String> = over.map(|(track, _)| track.clone()).collect();
-        for track in over {
-            if let Some(participant) = self.participants.get_mut(sid) {
-                participant.subscriptions.remove(&track);
+    /// A wish for a track that nobody publishes so far.
+    pub(crate) fn wait_for_unknown(&mut self, sid: &str, track: &str, since: TimeNs) {
+        let until = since.add_ms(UNKNOWN_TIMEOUT_MS);
+        self.schedule.unknown.insert((until, sid.to_owned(), track.to_owned()));
+    }
+
+    fn give_up_unknown(&mut self, now: TimeNs) {
+        while self.schedule.unknown.first().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, sid, track)) = self.schedule.unknown.pop_first() else { return };
+            let known = self.places.tracks.contains_key(&track) || self.is_remote(&track);
+            let Some(participant) = self.participants.get_mut(&sid) else { continue };
+            let wished = participant.subscriptions.get(&track).is_some_and(|it| it.wish == Some(true));
+            if known || !wished {
+                continue;
             }
-            self.out.record(sid, record::SUBSCRIPTIONS);
-            self.subscription_failed(sid, &track, signaling_protocol::proto::SubscriptionError::SeTrackNotfound);
+            participant.subscriptions.remove(&track);
+            self.out.record(&sid, record::SUBSCRIPTIONS);
+            self.subscription_failed(&sid, &track, SubscriptionError::SeTrackNotfound);
         }
     }
 

@@ -260,4 +260,43 @@ proptest! {
             }
         }
     }
+
+    /// Each key is written by itself: whatever is there must make a room whose rows fit together, and that clients can use.
+    #[test]
+    fn a_kill_between_two_writes_leaves_a_room_that_holds_together(
+        steps in prop::collection::vec(step(), 1..16),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut stage = Stage::new();
+        let mut crowd = Crowd::default();
+        for step in &steps {
+            crowd.run(&mut stage, step);
+        }
+        let writes = cut.index(stage.world.history.len() + 1);
+        if stage.restart_after(writes).is_none() {
+            return Ok(());
+        }
+        let desired = &stage.world.desired;
+        for row in desired.egresses.values() {
+            prop_assert!(desired.ingresses.contains_key(&row.ingress), "an egress has its ingress");
+            prop_assert!(desired.transports.contains_key(&row.transport), "an egress has its transport");
+            prop_assert!(row.ssrc.0 != 0, "an egress has a section");
+        }
+        for row in desired.ingresses.values() {
+            prop_assert!(row.payload_types[0].codec != 0, "an ingress has a section");
+        }
+        let identities: Vec<String> = stage.room.participants().into_iter().map(|info| info.identity).collect();
+        for mut client in crowd.clients.into_iter().flatten().filter(|client| identities.contains(&client.identity)) {
+            stage.resume(&mut client, |_| {});
+            let first = stage.settle_mut(&mut client);
+            prop_assert!(["reconnect", "leave"].contains(&name(&first[0])));
+            if name(&first[0]) == "reconnect" && client.layout == Layout::Single {
+                stage.offer(&mut client);
+                let messages = stage.settle_mut(&mut client);
+                stage.advance(250);
+                let answered = names(&messages).contains(&"answer") || names(&stage.take(&client)).contains(&"answer");
+                prop_assert!(answered, "{:?}", names(&messages));
+            }
+        }
+    }
 }

@@ -36,6 +36,8 @@ pub struct World {
     pub messages: usize,
     /// Bytes of journal values.
     pub written: usize,
+    /// Every write of the journal, in order.
+    pub history: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     next_connection: ConnectionId,
 }
 
@@ -193,7 +195,7 @@ pub fn last_info(messages: &[Message], identity: &str) -> Option<proto::Particip
         Message::Update(update) => Some(&update.participants),
         _ => None,
     });
-    updates.flatten().filter(|info| info.identity == identity).last().cloned()
+    updates.flatten().rfind(|info| info.identity == identity).cloned()
 }
 
 impl World {
@@ -232,6 +234,7 @@ impl World {
             ended: false,
             messages: 0,
             written: 0,
+            history: Vec::new(),
             next_connection: 1,
         }
     }
@@ -273,6 +276,9 @@ impl World {
     }
 
     fn perform_one(&mut self, effect: Effect) {
+        if let Effect::Journal { key, value } = &effect {
+            self.history.push((key.clone(), value.clone()));
+        }
         match effect {
             Effect::Journal { key, value: Some(value) } => {
                 self.written += value.len();
@@ -342,6 +348,21 @@ impl Stage {
         self.world.sent.clear();
         self.restore();
         assert_eq!(self.world.desired, before, "a restored room wants the same rows");
+    }
+
+    /// The process died after so many writes, perhaps in the middle of a step. `None`: before the room was written.
+    pub fn restart_after(&mut self, writes: usize) -> Option<()> {
+        self.world.journal.clear();
+        for (key, value) in self.world.history.iter().take(writes).cloned() {
+            match value {
+                Some(value) => drop(self.world.journal.insert(key, value)),
+                None => drop(self.world.journal.remove(&key)),
+            }
+        }
+        self.world.journal.keys().find(|key| key.starts_with(b"room/"))?;
+        self.world.sent.clear();
+        self.restore();
+        Some(())
     }
 
     /// The same where transports may still be closing: nobody needs those after a restart.
