@@ -1,14 +1,14 @@
 //! What a room does once, after it was read from the journal.
 
-use crate::input::Context;
 use crate::outbox::record;
 use crate::room::Room;
 
 impl Room {
     /// A kill between two effects of one step may leave a record without its counterpart, as each key is written by itself:
     /// a subscription whose section the connection does not know, a track of a publisher that is gone. What cannot go on ends
-    /// here, so that rows and descriptions agree again.
-    pub(crate) fn forget_orphans(&mut self, context: &mut Context<'_>) {
+    /// here, so that rows and descriptions agree again. Nothing new begins, as rows of other rooms are not claimed yet: a
+    /// resume makes up for it.
+    pub(crate) fn forget_orphans(&mut self) {
         let all: Vec<String> = self.participants.keys().cloned().collect();
         for sid in &all {
             self.rebind_tracks(sid);
@@ -16,8 +16,6 @@ impl Room {
         for sid in &all {
             self.wait_for_unknown_again(sid);
             self.drop_lost_sections(sid);
-            self.auto_subscribe_to_all(sid, context);
-            self.reconcile_all(sid, context);
         }
     }
 
@@ -30,7 +28,7 @@ impl Room {
         }
     }
 
-    /// Subscriptions and sections that do not know of each other, and subscriptions of tracks that are gone.
+    /// Subscriptions and sections that do not know of each other, and subscriptions that may not be served any more.
     fn drop_lost_sections(&mut self, sid: &str) {
         let Some(participant) = self.participants.get(sid) else { return };
         let peer = &participant.peer;
@@ -38,10 +36,9 @@ impl Room {
             Some(pc) => pc.mid_of(track).map(str::to_owned),
             None => peer.offered.mid_of(track).map(str::to_owned),
         };
-        let known = |track: &str| self.published_track(track).is_some();
         let sending = participant.subscriptions.iter().filter_map(|(track, it)| Some((track, it.sending.as_ref()?)));
         let lost: Vec<String> = sending
-            .filter(|(track, sending)| mid_of(track).as_ref() != Some(&sending.mid) || !known(track))
+            .filter(|(track, sending)| mid_of(track).as_ref() != Some(&sending.mid) || !self.is_wanted(sid, track))
             .map(|(track, _)| track.clone())
             .collect();
         for track in lost {

@@ -177,6 +177,7 @@ impl Room {
         for track in subscribed {
             self.track_subscribed(&track);
         }
+        self.auto_subscribe_to_all(sid, context);
         self.reconcile_all(sid, context);
         let Some(participant) = self.participants.get(sid) else { return };
         let bound = participant.subscriptions.iter().filter(|(_, subscription)| subscription.is_bound());

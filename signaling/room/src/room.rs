@@ -159,7 +159,7 @@ impl Room {
         for participant in records.participants {
             room.adopt(participant);
         }
-        room.forget_orphans(context);
+        room.forget_orphans();
         room.note_emptiness(context);
         let effects = room.finish(context);
         Ok((room, effects))

@@ -199,6 +199,10 @@ impl Room {
         Want::Track(Source { publisher: publisher.sid().to_owned(), kind: track.kind(), expected })
     }
 
+    pub(crate) fn is_wanted(&self, sid: &str, track: &str) -> bool {
+        matches!(self.want(sid, track), Want::Track(_))
+    }
+
     pub(crate) fn reconcile(&mut self, sid: &str, track: &str, context: &mut Context<'_>) {
         match self.want(sid, track) {
             Want::Nothing => self.stop_sending(sid, track),
@@ -274,8 +278,7 @@ impl Room {
         for track in without.map(|(track, _)| track.clone()).collect::<Vec<_>>() {
             let Want::Track(source) = self.want(sid, &track) else { continue };
             let placed = self.place(sid, &track, &source, context);
-            let wished = matches!(self.want(sid, &track), Want::Track(_));
-            if !placed && wished {
+            if !placed && self.is_wanted(sid, &track) {
                 *waiting.of(source.kind) += 1;
             }
         }

@@ -45,10 +45,13 @@ pub struct World {
 struct Rows {
     next: u32,
     full: bool,
+    /// Rows of other rooms are not claimed yet.
+    adopting: bool,
 }
 
 impl Rows {
     fn take(&mut self) -> Option<u32> {
+        assert!(!self.adopting, "a restored room takes no new rows");
         self.next += 1;
         (!self.full).then_some(self.next)
     }
@@ -374,7 +377,10 @@ impl Stage {
 
     pub fn try_restore(&mut self) -> Result<Vec<Effect>, RestoreError> {
         let records = self.world.journal.clone().into_iter();
-        let (room, effects) = self.world.with(|context| Room::restore(records, context))?;
+        self.world.rows.adopting = true;
+        let restored = self.world.with(|context| Room::restore(records, context));
+        self.world.rows.adopting = false;
+        let (room, effects) = restored?;
         self.room = room;
         Ok(effects)
     }
