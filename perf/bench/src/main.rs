@@ -234,9 +234,8 @@ fn measure(
     let outcome = perf_load::run(&target.server, scenario, &mut watch);
     watch.finish();
     let label = Label { target: name.to_owned(), url: target.server.url.clone(), round };
-    let run = outcome.and_then(|outcome| {
-        RunReport::new(label, &target.processes, target.ctl.is_some(), scenario, &watch, &outcome)
-    });
+    let run = outcome
+        .and_then(|outcome| RunReport::new(label, &target.processes, target.ctl.is_some(), scenario, &watch, &outcome));
     drop(watch);
     target.end();
     run

@@ -165,7 +165,14 @@ pub struct Label {
 
 impl RunReport {
     /// **Errors**: when nothing was forwarded.
-    pub fn new(label: Label, processes: &[Process], has_ctl: bool, scenario: &Scenario, watch: &Watch<'_>, outcome: &Outcome) -> Result<Self> {
+    pub fn new(
+        label: Label,
+        processes: &[Process],
+        has_ctl: bool,
+        scenario: &Scenario,
+        watch: &Watch<'_>,
+        outcome: &Outcome,
+    ) -> Result<Self> {
         let (steady, measured) = (watch.at(Phase::Steady), watch.at(Phase::Measured));
         let tally = &outcome.steady.tally;
         ensure!(tally.received_packets > 0, "no packet was forwarded in the steady time");

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use perf_load::Server;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -20,13 +20,18 @@ use crate::process::Process;
 
 const READY_WAIT: Duration = Duration::from_secs(30);
 const END_WAIT: Duration = Duration::from_secs(10);
+const LOG_LINES: usize = 20;
 /// Long enough for a server that refuses short secrets.
 const RIVAL_SECRET: &str = "secret-of-a-server-under-load-on-loopback";
 
 /// How to get a server.
 #[derive(Clone, Debug)]
 pub enum Source {
-    Running { server: Server, processes: Vec<Process>, ctl: Option<Ctl> },
+    Running {
+        server: Server,
+        processes: Vec<Process>,
+        ctl: Option<Ctl>,
+    },
     /// `millrace dev`, by its executable.
     Node(PathBuf),
     /// A LiveKit server, by its executable.
@@ -72,22 +77,20 @@ impl Source {
 
 fn start_node(executable: &Path) -> Result<Target> {
     if !executable.exists() {
-        bail!("{} does not exist; build it with `cargo build --release` or name another with --node-bin", executable.display());
+        bail!(
+            "{} does not exist; build it with `cargo build --release` or name another with --node-bin",
+            executable.display()
+        );
     }
     let folder = temporary_folder("node")?;
     let runtime_dir = folder.join("run");
     let mut command = Command::new(executable);
     command.args(["dev", "--json", "--port", "0", "--udp-port", "0", "--runtime-dir"]).arg(&runtime_dir);
     let mut running = Running::spawn(command.stdout(Stdio::piped()), folder)?;
-    let ready = running.ready_line().with_context(|| running.log())?;
+    let ready = running.ready_line().map_err(|error| running.with_log(&error))?;
     let ready: Ready = serde_json::from_str(&ready).with_context(|| format!("not a ready line: {ready}"))?;
     Ok(Target {
-        server: Server {
-            url: ready.url,
-            api_key: ready.api_key,
-            api_secret: ready.api_secret,
-            allow_remote: false,
-        },
+        server: Server { url: ready.url, api_key: ready.api_key, api_secret: ready.api_secret, allow_remote: false },
         processes: ready.pids.into_iter().map(|(name, pid)| Process { name, pid }).collect(),
         ctl: Some(Ctl { executable: executable.to_owned(), runtime_dir: ready.runtime_dir }),
         child: Some(running),
@@ -107,7 +110,7 @@ fn start_livekit(executable: &Path) -> Result<Target> {
     let mut command = Command::new(executable);
     command.args(["--config-body", &config]).stdout(Stdio::null());
     let mut running = Running::spawn(&mut command, folder)?;
-    running.wait_for_port(port).with_context(|| running.log())?;
+    running.wait_for_port(port).map_err(|error| running.with_log(&error))?;
     let process = Process { name: "livekit".to_owned(), pid: running.child.id() };
     Ok(Target {
         server: Server {
@@ -184,10 +187,11 @@ impl Running {
         Ok(())
     }
 
-    fn log(&self) -> String {
+    fn with_log(&self, error: &anyhow::Error) -> anyhow::Error {
         let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        format!("its log ends with:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"))
+        let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+        anyhow!("{error:#}; its log ends with:\n{}", last.join("\n"))
     }
 }
 

@@ -58,7 +58,8 @@ impl<'a> Watch<'a> {
     }
 
     fn rest(&self, snapshot: &mut Snapshot) -> Result<()> {
-        snapshot.pss_bytes = self.target.processes.iter().map(crate::process::Process::pss_bytes).collect::<Result<_>>()?;
+        snapshot.pss_bytes =
+            self.target.processes.iter().map(crate::process::Process::pss_bytes).collect::<Result<_>>()?;
         snapshot.server_socket_drops = sockets::dropped(self.target.processes.iter().map(|process| process.pid))?;
         snapshot.own_socket_drops = sockets::dropped([std::process::id()])?;
         if let Some(ctl) = &self.target.ctl {

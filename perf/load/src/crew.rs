@@ -13,7 +13,9 @@ use engine_base::{TimeNs, WallOffset};
 use hdrhistogram::Histogram;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use crate::clock;
 use crate::connection::Identity;
@@ -99,7 +101,8 @@ impl CrewHandle {
             tally: Tally::default(),
             sending: false,
         };
-        let thread = std::thread::Builder::new().name(name).spawn(move || crew.work()).context("cannot start a thread")?;
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || crew.work()).context("cannot start a thread")?;
         Ok(Self { commands, waker, thread: Some(thread) })
     }
 
@@ -296,12 +299,14 @@ impl Crew {
         }
         self.armed = due;
         let ns = if due == TimeNs::MAX { 0 } else { due.0.max(1) };
-        let value = Timespec {
-            tv_sec: (ns / 1_000_000_000).cast_signed(),
-            tv_nsec: (ns % 1_000_000_000).cast_signed(),
-        };
+        let value =
+            Timespec { tv_sec: (ns / 1_000_000_000).cast_signed(), tv_nsec: (ns % 1_000_000_000).cast_signed() };
         let none = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &Itimerspec { it_interval: none, it_value: value });
+        let _ = timerfd_settime(
+            &self.timer,
+            TimerfdTimerFlags::ABSTIME,
+            &Itimerspec { it_interval: none, it_value: value },
+        );
     }
 }
 

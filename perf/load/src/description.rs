@@ -172,7 +172,8 @@ fn beginning<'m>(local: &Local<'_>, mids: impl Iterator<Item = &'m str>) -> Stri
 
 fn transport(text: &mut String, local: &Local<'_>, mid: &str) {
     let IceCredentials { ufrag, password } = local.ice;
-    let _ = write!(text, "c=IN IP4 0.0.0.0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\na=ice-options:trickle\r\n");
+    let _ =
+        write!(text, "c=IN IP4 0.0.0.0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\na=ice-options:trickle\r\n");
     let _ = write!(text, "a=fingerprint:{}\r\na=setup:{}\r\na=mid:{mid}\r\n", local.fingerprint, local.setup.name());
 }
 
@@ -196,7 +197,8 @@ fn video_section(text: &mut String, local: &Local<'_>, track: &OfferedTrack) {
     let (vp8, rtx) = VP8;
     let _ = write!(text, "m=video 9 UDP/TLS/RTP/SAVPF {vp8} {rtx}\r\n");
     transport(text, local, &track.mid);
-    let media = [(2, uri::ABS_SEND_TIME), (3, uri::TRANSPORT_CC), (4, uri::MID), (10, uri::RID), (11, uri::REPAIRED_RID)];
+    let media =
+        [(2, uri::ABS_SEND_TIME), (3, uri::TRANSPORT_CC), (4, uri::MID), (10, uri::RID), (11, uri::REPAIRED_RID)];
     extensions(text, &media);
     let _ = write!(text, "a=sendonly\r\na=msid:load {}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n", track.cid);
     let _ = write!(text, "a=rtpmap:{vp8} VP8/90000\r\n");

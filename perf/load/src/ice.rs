@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use engine_base::TimeNs;
 use engine_wire::stun::writer::StunError;
 use engine_wire::stun::{
-    BindingRequest, INTEGRITY_BYTES, IceRole, MessageClass, StunMessage, TransactionId, write_signed_error, write_success,
+    BindingRequest, INTEGRITY_BYTES, IceRole, MessageClass, StunMessage, TransactionId, write_signed_error,
+    write_success,
 };
 use signaling_sdp::IceCredentials;
 
@@ -144,7 +145,8 @@ impl Ice {
     }
 
     fn take_success(&mut self, response: &StunMessage<'_>, now: TimeNs) {
-        if response.transaction != self.transaction || !response.verify_integrity(|parts| hmac(&self.remote_key, parts)) {
+        if response.transaction != self.transaction || !response.verify_integrity(|parts| hmac(&self.remote_key, parts))
+        {
             return;
         }
         self.answered_at = Some(now);

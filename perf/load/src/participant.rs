@@ -522,10 +522,8 @@ mod tests {
 
     #[test]
     fn the_candidate_of_the_signaling_address_is_taken_at_once_and_others_at_the_end() {
-        let candidate = |text: &str, priority| Candidate {
-            priority,
-            ..Candidate::host_udp(text.parse().unwrap(), 0, "u")
-        };
+        let candidate =
+            |text: &str, priority| Candidate { priority, ..Candidate::host_udp(text.parse().unwrap(), 0, "u") };
         let candidates = [candidate("192.0.2.1:1", 5), candidate("[2001:db8::1]:2", 9), candidate("192.0.2.2:3", 7)];
         let server = |text: &str| text.parse::<IpAddr>().unwrap();
         let port = |server: IpAddr, is_final| best(&candidates, server, is_final).map(|address| address.port());

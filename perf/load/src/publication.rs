@@ -5,7 +5,7 @@ use engine_srtp::Profile;
 use engine_wire::extension::value::{AbsSendTime, AudioLevel};
 use engine_wire::rtcp::sr::SenderInfo;
 use engine_wire::rtcp::{sdes, sr};
-use engine_wire::{RtpHeader, Rtcp};
+use engine_wire::{Rtcp, RtpHeader};
 
 use crate::connection::Connection;
 use crate::description::{AcceptedTrack, OfferedTrack};
@@ -249,9 +249,10 @@ impl Publication {
         let Some(payload) = out.get_mut(start..start + length) else { return };
         Stamp { source: self.number, counter: self.packets, sent }.write(payload);
         self.keep(timestamp, marker, payload);
-        let sealed = outlet.connection.send_context().and_then(|context| {
-            context.protect_rtp(&mut out, start + length, self.index).ok()
-        });
+        let sealed = outlet
+            .connection
+            .send_context()
+            .and_then(|context| context.protect_rtp(&mut out, start + length, self.index).ok());
         if let Some(datagram) = sealed.and_then(|sealed| out.get(..sealed)) {
             (outlet.send)(datagram);
             outlet.tally.sent_packets += 1;

@@ -225,7 +225,8 @@ mod tests {
             assert!(count.abs_diff(65_536 / usize::from(every)) <= 1 + 65_536 / 1_000, "{every}: {count}");
         }
         for place in 0..9 {
-            let here = (0..6_000u16).map(|frame| frame * 9 + place).filter(|sequence| is_sampled(*sequence, 16)).count();
+            let here =
+                (0..6_000u16).map(|frame| frame * 9 + place).filter(|sequence| is_sampled(*sequence, 16)).count();
             assert!((300..450).contains(&here), "place {place}: {here}");
         }
     }

@@ -46,7 +46,10 @@ impl Signal {
                 }
                 Ok(Message::Close(frame)) => {
                     self.state = State::Closed;
-                    bail!("the server closed the signaling socket{}", frame.map_or(String::new(), |f| format!(": {f}")));
+                    bail!(
+                        "the server closed the signaling socket{}",
+                        frame.map_or(String::new(), |f| format!(": {f}"))
+                    );
                 }
                 Ok(_) => {}
                 Err(error) if is_blocking(&error) => return Ok(()),
