@@ -156,7 +156,8 @@ impl SignalingRegion {
         self.region.word(self.offsets.words)
     }
 
-    /// Figures of the process for ctl: 0 rooms, 1 participants, 2 sockets, 3 joins, 4 resumes, 5 journal bytes, 6 adoption ns.
+    /// Figures of the process for ctl: 0 rooms, 1 participants, 2 sockets, 3 joins, 4 resumes, 5 journal bytes, 6 adoption ns,
+    /// 7 messages that did not wait longer for their rows, 8 clients dropped because they took too little.
     pub fn figure(&self, index: usize) -> &AtomicU64 {
         assert!(index < 48);
         self.region.word(self.offsets.words + 8 * (8 + index))

@@ -44,7 +44,7 @@ impl HttpService {
             .route("/rtc/validate", get(validate_v0))
             .route("/rtc/v1/validate", get(validate_v1))
             .route("/twirp/{service}/{method}", any(twirp::call))
-            .route("/twirp/{*path}", any(twirp::no_route));
+            .fallback(nowhere);
         if settings.dev {
             router = router
                 .route("/demo", get(demo::index))
@@ -70,6 +70,14 @@ impl HttpService {
         cors.apply(response.headers_mut());
         response
     }
+}
+
+/// Twirp clients parse an error's JSON even where there is no such path.
+async fn nowhere(request: Request<Body>) -> Response {
+    if request.uri().path().starts_with("/twirp/") {
+        return twirp::no_route(request).await;
+    }
+    StatusCode::NOT_FOUND.into_response()
 }
 
 /// Users write `wss://host/` and clients append `/rtc`.

@@ -97,6 +97,8 @@ mod figure {
     pub(super) const RESUMES: usize = 4;
     pub(super) const JOURNAL_BYTES: usize = 5;
     pub(super) const ADOPTION_NS: usize = 6;
+    pub(super) const LATE: usize = 7;
+    pub(super) const SLOW_CLIENTS: usize = 8;
 }
 
 impl Node {
@@ -189,6 +191,7 @@ impl Node {
         }
         self.deliver();
         while let Some((connection, room)) = self.clients.next_lost() {
+            self.add_figure(figure::SLOW_CLIENTS);
             self.step(&room, Input::SocketLost { connection });
         }
         if levels_due {
@@ -399,6 +402,7 @@ impl Node {
                 }
             }
         }
+        self.regions.signaling.figure(figure::LATE).fetch_add(std::mem::take(&mut self.outbox.late), Ordering::Relaxed);
         if courier_has_work {
             self.wakes.courier_has_work();
         }

@@ -40,7 +40,7 @@ struct Gate {
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<(Option<Gate>, Delivery)>,
-    /// Gates that opened by time.
+    /// Gates that opened by time, since this was last taken.
     pub(crate) late: u64,
 }
 

@@ -1,0 +1,125 @@
+//! Sessions over real WebSockets.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use signaling_config::Config;
+use signaling_protocol::proto::{self, signal_request, signal_response::Message};
+use tokio_tungstenite::tungstenite;
+
+use crate::node::{Memory, admin_token};
+
+const OFFER: &str = include_str!("../../../sdp/tests/fixtures/chromium-dual-publisher-offer.sdp");
+
+fn offer() -> signal_request::Message {
+    signal_request::Message::Offer(proto::SessionDescription {
+        r#type: "offer".into(),
+        sdp: OFFER.into(),
+        id: 1,
+        ..proto::SessionDescription::default()
+    })
+}
+
+#[tokio::test]
+async fn the_first_frame_is_join_and_pings_are_answered_in_both_ways() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "").await;
+    assert!(client.joined().await.starts_with("PA_"));
+    client.send(signal_request::Message::Ping(1)).await;
+    client.send(signal_request::Message::PingReq(proto::Ping { timestamp: 42, rtt: 0 })).await;
+    let pong = client.until(|message| matches!(message, Message::Pong(_))).await;
+    assert!(matches!(pong, Message::Pong(ms) if ms > 1_700_000_000_000));
+    let pong = client.until(|message| matches!(message, Message::PongResp(_))).await;
+    assert!(matches!(pong, Message::PongResp(pong) if pong.last_ping_timestamp == 42 && pong.timestamp > 0));
+}
+
+#[tokio::test]
+async fn a_refused_handshake_is_an_http_status() {
+    let server = Memory::new(Config::dev()).start();
+    assert_eq!(server.connect("/rtc").await.err(), Some(401));
+    assert_eq!(server.connect("/rtc/v1").await.err(), Some(401));
+    let token = crate::node::join_token("a");
+    assert_eq!(server.connect(&format!("/rtc/v1?access_token={token}")).await.err(), Some(400));
+}
+
+#[tokio::test]
+async fn an_answer_waits_until_the_engine_has_its_rows_but_not_for_ever() {
+    let memory = Memory::new(Config::dev());
+    let late = || memory.regions.signaling.figure(7).load(Ordering::Relaxed);
+    let server = memory.start_without_engine();
+    let mut client = server.join("a", "").await;
+    client.joined().await;
+    client.send(offer()).await;
+    let begun = std::time::Instant::now();
+    client.until(|message| matches!(message, Message::Answer(_))).await;
+    assert!(begun.elapsed() >= Duration::from_millis(90), "the engine is dead: {:?}", begun.elapsed());
+    let late_before = late();
+    assert!(late_before > 0);
+    drop(server);
+    let server = memory.start();
+    let mut other = server.join("b", "").await;
+    other.joined().await;
+    other.send(offer()).await;
+    other.until(|message| matches!(message, Message::Answer(_))).await;
+    assert_eq!(late(), late_before, "the engine adopts");
+}
+
+#[tokio::test]
+async fn a_text_frame_makes_replies_json_until_a_binary_one_comes() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "").await;
+    client.joined().await;
+    client.socket.send(tungstenite::Message::Text(r#"{"pingReq":{"timestamp":"7"}}"#.into())).await.unwrap();
+    let json = loop {
+        if let Some(tungstenite::Message::Text(text)) = client.next().await
+            && text.contains("pongResp")
+        {
+            break text;
+        }
+    };
+    assert!(json.contains(r#""lastPingTimestamp":"7""#), "{json}");
+    client.send(signal_request::Message::Ping(1)).await;
+    client.until(|message| matches!(message, Message::Pong(_))).await;
+}
+
+#[tokio::test]
+async fn a_resume_of_nobody_is_sent_away_and_makes_no_room() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "&reconnect=1&sid=PA_gone").await;
+    let Message::Leave(leave) = client.signal().await else { panic!("leave is the first message") };
+    assert_eq!(leave.action(), proto::leave_request::Action::Reconnect);
+    assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
+    assert_eq!(client.close_code().await, Some(1_000));
+    let rooms = server.twirp("RoomService/ListRooms", &admin_token(), "{}").await;
+    assert_eq!(rooms.body, r#"{"rooms":[]}"#);
+}
+
+#[tokio::test]
+async fn a_duplicate_identity_ends_the_old_socket_after_leave() {
+    let server = Memory::new(Config::dev()).start();
+    let mut old = server.join("a", "").await;
+    old.joined().await;
+    let mut new = server.join("a", "").await;
+    new.joined().await;
+    let Message::Leave(leave) = old.until(|message| matches!(message, Message::Leave(_))).await else { unreachable!() };
+    assert_eq!(leave.reason(), proto::DisconnectReason::DuplicateIdentity);
+    assert_eq!(old.close_code().await, Some(1_000));
+}
+
+#[tokio::test]
+async fn a_shutdown_says_leave_to_everybody_before_it_returns() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "").await;
+    client.joined().await;
+    let (handle, reading) = (server.handle.clone(), async {
+        let Message::Leave(leave) = client.until(|message| matches!(message, Message::Leave(_))).await else {
+            unreachable!()
+        };
+        (leave.reason(), client.close_code().await)
+    });
+    let (result, ()) = tokio::join!(reading, handle.shut_down(Duration::from_secs(2)));
+    assert_eq!(result.0, proto::DisconnectReason::ServerShutdown);
+    assert!(result.1.is_some());
+    assert_eq!(server.connect(&format!("/rtc?access_token={}", crate::node::join_token("b"))).await.err(), Some(500));
+}
