@@ -11,10 +11,13 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::{MARK, is_alive, kill_now, marked_processes, port_is_free, send};
-use crate::{environment, until};
+use crate::{environment, until, within};
 
 /// How long a node may take to say that it is ready, and to end.
 const START: Duration = Duration::from_secs(15);
+
+/// How long what it had may outlive it.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// A running node, or the server that `MILLRACE_INTEROP_URL` names.
 pub struct Node {
@@ -226,17 +229,20 @@ impl Own {
                 let _ = self.child.wait();
             }
         }
-        let deadline = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < deadline && !marked_processes(&self.mark).is_empty() {
-            std::thread::park_timeout(Duration::from_millis(10));
-        }
+        let _ = within(RELEASE, || marked_processes(&self.mark).is_empty().then_some(()));
         for (pid, command) in marked_processes(&self.mark) {
             problems.push(format!("a process of the node was left: {pid} {command}"));
             kill_now(pid);
         }
         let udp = self.ready["udp_port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
-        if !port_is_free(port, udp) {
-            problems.push(format!("port {port} or {udp} of the node is still taken"));
+        // The kernel lets go of a ring's sockets a little after the process.
+        if within(RELEASE, || port_is_free(port, udp).then_some(())).is_none() {
+            let which: Vec<String> = [(port, 0, port), (0, udp, udp)]
+                .into_iter()
+                .filter(|(tcp, udp, _)| !port_is_free(*tcp, *udp))
+                .map(|(tcp, _, number)| format!("{} port {number}", if tcp > 0 { "TCP" } else { "UDP" }))
+                .collect();
+            problems.push(format!("still taken after {RELEASE:?}: {}", which.join(", ")));
         }
         let left: Vec<String> = files_in(&self.folder.join("run"));
         if !left.is_empty() {
