@@ -4,8 +4,10 @@
 //! records, rows, then messages, of which SDP and `reconnect` wait in the outbox until the rows before them are adopted.
 
 mod actor;
+mod calls;
 mod clients;
 mod clock;
+mod deliver;
 mod handle;
 mod index;
 mod measure;

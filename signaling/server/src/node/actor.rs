@@ -5,38 +5,29 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine_base::{TimeNs, WallOffset};
-use engine_table::{
-    CourierRegion, DataCommand, EngineRegion, Journal, NodeRow, ReplayCommand, RingProducer, SignalingRegion, Text,
-    data_command,
-};
+use engine_table::{CourierRegion, EngineRegion, Journal, NodeRow, RingProducer, SignalingRegion};
 use signaling_config::Config;
 use signaling_program::Program;
-use signaling_protocol::proto::{self, signal_response};
-use signaling_room::{
-    ApiCall, ApiError, ApiReply, ConnectionId, Context, Effect, Input, JoinRequest, NodeFacts, Room, RoomDefaults,
-    RoomSettings,
-};
-use signaling_token::{Claims, KeyStore, sign};
+use signaling_protocol::proto::signal_response;
+use signaling_room::{Context, Effect, Input, NodeFacts, Room, RoomDefaults};
+use signaling_token::KeyStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
-use zerocopy::IntoBytes;
 
 use crate::node::clients::Clients;
 use crate::node::clock;
-use crate::node::handle::{NodeCall, NodeHandle, NodeInput, NodeReply, Shared};
+use crate::node::handle::{NodeHandle, NodeInput, Shared};
 use crate::node::index::RowIndex;
 use crate::node::measure::Measures;
 use crate::node::observe::{self, Observer};
 use crate::node::outbox::{Delivery, Outbox};
 use crate::node::rooms::Rooms;
 use crate::node::wakes::{Wakes, watch, woken};
-use crate::outgoing::{Frame, Outgoing};
+use crate::outgoing::Frame;
 use crate::settings::{node_facts, room_defaults};
 
 /// Inputs handled before observed rows and deadlines get their turn again.
 const INPUTS_PER_TURN: usize = 64;
-/// WebSocket close code after `leave`.
-const CLOSE_NORMAL: u16 = 1_000;
 
 /// The mapped regions that signaling works on.
 #[derive(Clone, Debug)]
@@ -60,45 +51,45 @@ pub struct NodeParts<'a> {
 /// See [`crate::node`]. Made by [`Node::adopt`], lives in [`Node::run`].
 #[derive(Debug)]
 pub struct Node {
-    pub(crate) regions: Regions,
-    pub(crate) program: Program,
-    pub(crate) journal: Journal,
-    pub(crate) rooms: Rooms,
-    pub(crate) wakes: Wakes,
-    index: RowIndex,
-    observer: Observer,
-    outbox: Outbox,
-    clients: Clients,
-    measures: Measures,
-    courier_ring: RingProducer,
-    facts: Facts,
-    shared: Arc<Shared>,
-    inputs: mpsc::Receiver<NodeInput>,
+    pub(super) regions: Regions,
+    pub(super) program: Program,
+    pub(super) journal: Journal,
+    pub(super) rooms: Rooms,
+    pub(super) wakes: Wakes,
+    pub(super) index: RowIndex,
+    pub(super) observer: Observer,
+    pub(super) outbox: Outbox,
+    pub(super) clients: Clients,
+    pub(super) measures: Measures,
+    pub(super) courier_ring: RingProducer,
+    pub(super) facts: Facts,
+    pub(super) shared: Arc<Shared>,
+    pub(super) inputs: mpsc::Receiver<NodeInput>,
     /// Everybody was told that the server ends; answered once all is sent.
-    stopping: Option<oneshot::Sender<()>>,
-    stopped: bool,
+    pub(super) stopping: Option<oneshot::Sender<()>>,
+    pub(super) stopped: bool,
 }
 
 #[derive(Debug)]
-struct Facts {
-    node: NodeFacts,
-    defaults: RoomDefaults,
-    wall: WallOffset,
-    keys: KeyStore,
-    auto_create: bool,
+pub(super) struct Facts {
+    pub(super) node: NodeFacts,
+    pub(super) defaults: RoomDefaults,
+    pub(super) wall: WallOffset,
+    pub(super) keys: KeyStore,
+    pub(super) auto_create: bool,
 }
 
 /// Places of [`SignalingRegion::figure`].
-mod figure {
-    pub(super) const ROOMS: usize = 0;
-    pub(super) const PARTICIPANTS: usize = 1;
-    pub(super) const SOCKETS: usize = 2;
-    pub(super) const JOINS: usize = 3;
-    pub(super) const RESUMES: usize = 4;
-    pub(super) const JOURNAL_BYTES: usize = 5;
-    pub(super) const ADOPTION_NS: usize = 6;
-    pub(super) const LATE: usize = 7;
-    pub(super) const SLOW_CLIENTS: usize = 8;
+pub(super) mod figure {
+    pub(in crate::node) const ROOMS: usize = 0;
+    pub(in crate::node) const PARTICIPANTS: usize = 1;
+    pub(in crate::node) const SOCKETS: usize = 2;
+    pub(in crate::node) const JOINS: usize = 3;
+    pub(in crate::node) const RESUMES: usize = 4;
+    pub(in crate::node) const JOURNAL_BYTES: usize = 5;
+    pub(in crate::node) const ADOPTION_NS: usize = 6;
+    pub(in crate::node) const LATE: usize = 7;
+    pub(in crate::node) const SLOW_CLIENTS: usize = 8;
 }
 
 impl Node {
@@ -232,67 +223,6 @@ impl Node {
         self.deliver();
     }
 
-    fn join(&mut self, room: &str, request: Box<JoinRequest>, outgoing: Outgoing) {
-        if self.stopped {
-            return;
-        }
-        let resumes = request.resume.is_some();
-        let connection = request.connection;
-        let name = match self.rooms.name(room) {
-            Some(name) => name,
-            // The session of a resume was here before the room ended, or its record was set aside.
-            None if resumes => return self.send_away(connection, outgoing),
-            None if self.facts.auto_create || request.claims.can_create() => {
-                self.create(room, &RoomSettings::of_claims(&request.claims))
-            }
-            None => return,
-        };
-        self.add_figure(if resumes { figure::RESUMES } else { figure::JOINS });
-        self.clients.add(connection, Arc::clone(&name), outgoing);
-        self.step(&name, Input::Join(request));
-    }
-
-    /// A resume without a session: the client must join anew (PROTOCOL §6.1).
-    fn send_away(&mut self, connection: ConnectionId, outgoing: Outgoing) {
-        let leave = proto::LeaveRequest {
-            can_reconnect: true,
-            reason: proto::DisconnectReason::StateMismatch as i32,
-            action: proto::leave_request::Action::Reconnect as i32,
-            regions: None,
-        };
-        self.clients.add(connection, "".into(), outgoing);
-        self.send(connection, signal_response::Message::Leave(leave));
-        self.push(Delivery::Frame { connection, frame: Frame::Close(CLOSE_NORMAL) });
-    }
-
-    fn create(&mut self, name: &str, settings: &RoomSettings) -> Arc<str> {
-        let room = self.with_context(|context| Room::new(name, settings, context));
-        self.rooms.add(room)
-    }
-
-    fn call(&mut self, call: NodeCall, reply: oneshot::Sender<Result<NodeReply, ApiError>>) {
-        let (room, call) = match call {
-            NodeCall::ListRooms { names } => {
-                let _ = reply.send(Ok(NodeReply::Rooms(self.rooms.infos(&names))));
-                return;
-            }
-            NodeCall::CreateRoom(request) => {
-                let existing = self.rooms.name(&request.name);
-                let room = existing.unwrap_or_else(|| self.create(&request.name, &RoomSettings::of_request(&request)));
-                (room, ApiCall::UpdateRoom(*request))
-            }
-            NodeCall::Room { room, call } => match self.rooms.name(&room) {
-                Some(room) => (room, call),
-                None => {
-                    let _ = reply.send(without_room(&call).map(NodeReply::Room));
-                    return;
-                }
-            },
-        };
-        let request = self.clients.begin_call(reply);
-        self.step(&room, Input::Api { request, call });
-    }
-
     fn shut_down(&mut self, done: oneshot::Sender<()>) {
         self.stopped = true;
         for room in self.rooms.names() {
@@ -343,7 +273,7 @@ impl Node {
                 Effect::ReplayData { to, sender_sid, last_sequence } => {
                     self.push(Delivery::Replay { to, sender_sid, last_sequence });
                 }
-                Effect::Reply { request, reply } => self.push(Delivery::Reply { request, reply }),
+                Effect::Reply { request, reply } => self.push(Delivery::Reply { request, reply: reply.map(Box::new) }),
                 // There is no other node.
                 Effect::Delta(_) => {}
                 Effect::Ended => ended = true,
@@ -361,50 +291,6 @@ impl Node {
         let Some(value) = value else { return self.journal.remove(key) };
         if let Err(error) = self.journal.put(key, value) {
             tracing::error!(%error, key = %String::from_utf8_lossy(key), "a session will not survive a restart");
-        }
-    }
-
-    /// With the secret of the key that made the first token, or any when that key is gone.
-    fn sign(&self, claims: &Claims) -> Option<String> {
-        let keys = &self.facts.keys;
-        let own = keys.secret(&claims.iss).map(|secret| (claims.iss.as_str(), secret));
-        own.or_else(|| keys.first()).map(|(key, secret)| sign(claims, key, secret))
-    }
-
-    fn send(&mut self, connection: ConnectionId, message: signal_response::Message) {
-        let message = Box::new(proto::SignalResponse { message: Some(message) });
-        self.push(Delivery::Frame { connection, frame: Frame::Message(message) });
-    }
-
-    fn push(&mut self, delivery: Delivery) {
-        self.outbox.push(delivery, self.program.position(), clock::now());
-    }
-
-    fn deliver(&mut self) {
-        let now = clock::now();
-        let Regions { courier, engine, .. } = &self.regions;
-        let adopted = |position| engine.all_adopted(position) && courier.adopted().load(Ordering::Acquire) >= position;
-        let mut courier_has_work = false;
-        while let Some(delivery) = self.outbox.pop(adopted, now) {
-            match delivery {
-                Delivery::Frame { connection, frame } => self.clients.send(connection, frame),
-                Delivery::Reply { request, reply } => self.clients.end_call(request, reply),
-                Delivery::Data { to, reliable, packet } => {
-                    let command = DataCommand { to, reliable: u32::from(reliable), reserved: 0 };
-                    courier_has_work |=
-                        push_command(&mut self.courier_ring, data_command::SEND, &[command.as_bytes(), &packet]);
-                }
-                Delivery::Replay { to, sender_sid, last_sequence } => {
-                    let sender_sid = Text::cut(&sender_sid);
-                    let command = ReplayCommand { to, last_sequence, reserved: 0, sender_sid };
-                    courier_has_work |=
-                        push_command(&mut self.courier_ring, data_command::REPLAY, &[command.as_bytes()]);
-                }
-            }
-        }
-        self.regions.signaling.figure(figure::LATE).fetch_add(std::mem::take(&mut self.outbox.late), Ordering::Relaxed);
-        if courier_has_work {
-            self.wakes.courier_has_work();
         }
     }
 
@@ -426,33 +312,8 @@ impl Node {
         self.regions.signaling.figure(place).store(value, Ordering::Relaxed);
     }
 
-    fn add_figure(&self, place: usize) {
+    pub(super) fn add_figure(&self, place: usize) {
         self.regions.signaling.figure(place).fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn push_command(ring: &mut RingProducer, kind: u32, parts: &[&[u8]]) -> bool {
-    let pushed = ring.push(kind, parts);
-    if !pushed {
-        tracing::warn!(kind, "the courier takes too little: a data command is lost");
-    }
-    pushed
-}
-
-/// What calls answer for a room that does not exist (PROTOCOL §9): those that LiveKit reads from its store are not found,
-/// those that it routes to the room get no answer.
-fn without_room(call: &ApiCall) -> Result<ApiReply, ApiError> {
-    let error = |code, message: &str| Err(ApiError { code, message: message.to_owned() });
-    match call {
-        ApiCall::ListParticipants => Ok(ApiReply::Participants(Vec::new())),
-        ApiCall::GetParticipant { .. }
-        | ApiCall::RemoveParticipant { .. }
-        | ApiCall::UpdateParticipant(_)
-        | ApiCall::MutePublishedTrack(_) => error("not_found", "participant does not exist"),
-        ApiCall::UpdateSubscriptions(_) | ApiCall::SendData(_) => error("unavailable", "no response from servers"),
-        ApiCall::UpdateRoom(_) | ApiCall::GetRoom | ApiCall::DeleteRoom | ApiCall::UpdateRoomMetadata { .. } => {
-            error("not_found", "requested room does not exist")
-        }
     }
 }
 

@@ -65,7 +65,7 @@ impl Clients {
         self.next_request
     }
 
-    pub(crate) fn end_call(&mut self, request: RequestId, reply: Result<ApiReply, ApiError>) {
+    pub(crate) fn end_call(&mut self, request: RequestId, reply: Result<Box<ApiReply>, ApiError>) {
         if let Some(waiting) = self.calls.remove(&request) {
             let _ = waiting.send(reply.map(NodeReply::Room));
         }

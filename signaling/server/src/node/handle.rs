@@ -29,13 +29,13 @@ pub(crate) enum NodeInput {
 pub(crate) enum NodeCall {
     ListRooms { names: Vec<String> },
     CreateRoom(Box<proto::CreateRoomRequest>),
-    Room { room: String, call: ApiCall },
+    Room { room: String, call: Box<ApiCall> },
 }
 
 #[derive(Debug)]
 pub(crate) enum NodeReply {
     Rooms(Vec<proto::Room>),
-    Room(ApiReply),
+    Room(Box<ApiReply>),
 }
 
 /// Cheap to clone.

@@ -19,7 +19,7 @@ pub(crate) enum Delivery {
     Frame { connection: ConnectionId, frame: Frame },
     Data { to: DataRef, reliable: bool, packet: Vec<u8> },
     Replay { to: DataRef, sender_sid: String, last_sequence: u32 },
-    Reply { request: RequestId, reply: Result<ApiReply, ApiError> },
+    Reply { request: RequestId, reply: Result<Box<ApiReply>, ApiError> },
 }
 
 impl Delivery {

@@ -45,8 +45,8 @@ fn require(allowed: bool) -> Result<(), TwirpError> {
 
 /// The room's answer.
 async fn ask(call: &Call<'_>, room: String, api: ApiCall) -> Result<ApiReply, TwirpError> {
-    match call.app.node.call(NodeCall::Room { room, call: api }).await? {
-        NodeReply::Room(reply) => Ok(reply),
+    match call.app.node.call(NodeCall::Room { room, call: Box::new(api) }).await? {
+        NodeReply::Room(reply) => Ok(*reply),
         NodeReply::Rooms(_) => Err(unexpected()),
     }
 }
@@ -71,8 +71,11 @@ async fn create_room(call: &Call<'_>) -> Answer {
         return Err(TwirpError::invalid(format!("room name length exceeds limits: max length {maximum}")));
     }
     check_metadata(call, &request.metadata)?;
-    match call.app.node.call(NodeCall::CreateRoom(Box::new(request))).await? {
-        NodeReply::Room(ApiReply::Room(room)) => Ok(room.encode_to_vec()),
+    let NodeReply::Room(reply) = call.app.node.call(NodeCall::CreateRoom(Box::new(request))).await? else {
+        return Err(unexpected());
+    };
+    match *reply {
+        ApiReply::Room(room) => Ok(room.encode_to_vec()),
         _ => Err(unexpected()),
     }
 }
