@@ -102,12 +102,19 @@ pub struct JoinReport {
     pub with_media: bool,
     /// All processes.
     pub cpu_us_per_join: Option<f64>,
+    pub by_process: Vec<ProcessJoin>,
     /// From the first connect to both connected and announced.
     pub joined_p50_ms: f64,
     pub joined_p99_ms: f64,
     /// To media on every stream, when media flowed.
     pub first_media_p50_ms: Option<f64>,
     pub first_media_p99_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct ProcessJoin {
+    pub name: String,
+    pub cpu_us_per_join: f64,
 }
 
 /// Over the steady time, in the four places.
@@ -186,7 +193,7 @@ impl RunReport {
             latency: LatencyReport::new(&tally.latency),
             latency_read: LatencyReport::new(&tally.latency_read),
             memory: memory(processes, scenario, watch),
-            joins: joins(watch, outcome),
+            joins: joins(processes, watch, outcome),
             loss: loss(has_ctl, scenario, &steady, &measured, outcome),
             load: load(&steady, &measured, outcome),
         })
@@ -254,15 +261,20 @@ fn memory(processes: &[Process], scenario: &Scenario, watch: &Watch<'_>) -> Memo
     }
 }
 
-fn joins(watch: &Watch<'_>, outcome: &Outcome) -> JoinReport {
+fn joins(processes: &[Process], watch: &Watch<'_>, outcome: &Outcome) -> JoinReport {
     let joins = &outcome.joins;
-    let cpu: u64 = spent(&watch.at(Phase::Joining), &watch.at(Phase::Joined)).iter().map(|cpu| cpu.total_ns()).sum();
+    let spent = spent(&watch.at(Phase::Joining), &watch.at(Phase::Joined));
+    let each = |ns: u64| ns as f64 / 1e3 / f64::from(joins.count.max(1));
+    let by_process = processes.iter().zip(&spent);
     let ms = |histogram: &Histogram<u64>, quantile| histogram.value_at_quantile(quantile) as f64 / 1e6;
     JoinReport {
         count: joins.count,
         seconds: joins.seconds,
         with_media: joins.with_media,
-        cpu_us_per_join: (joins.count > 0).then(|| cpu as f64 / 1e3 / f64::from(joins.count)),
+        cpu_us_per_join: (joins.count > 0).then(|| each(spent.iter().map(|cpu| cpu.total_ns()).sum())),
+        by_process: by_process
+            .map(|(process, cpu)| ProcessJoin { name: process.name.clone(), cpu_us_per_join: each(cpu.total_ns()) })
+            .collect(),
         joined_p50_ms: ms(&joins.joined, 0.5),
         joined_p99_ms: ms(&joins.joined, 0.99),
         first_media_p50_ms: joins.with_media.then(|| ms(&joins.first_media, 0.5)),

@@ -68,6 +68,10 @@ fn three(value: f64) -> String {
     format!("{value:.3}")
 }
 
+/// What is under way at the edges of 5 s is below 0.5 %.
+const DELIVERED_MIN: f64 = 0.995;
+/// Of each of the load's threads.
+const LOAD_CORES_MAX: f64 = 0.9;
 const NAME_WIDTH: usize = 30;
 const WIDTH: usize = 26;
 
@@ -156,28 +160,45 @@ impl Spread {
 
 fn notes(text: &mut String, report: &Report) {
     for run in &report.runs {
-        let title = format!("{} (round {})", run.target, run.round);
-        let _ = write!(text, "\n{title}: {}; ", run.srtp_profile.unwrap_or("no SRTP profile"));
-        let shares: Vec<String> =
-            run.cpu.by_process.iter().map(|each| format!("{} {:.0}", each.name, each.ns_per_packet)).collect();
-        let _ = write!(text, "ns per packet by process: {}", shares.join(", "));
+        let _ =
+            write!(text, "\n{} (round {}): {}", run.target, run.round, run.srtp_profile.unwrap_or("no SRTP profile"));
+        shares(text, "ns per packet", run.cpu.by_process.iter().map(|each| (&each.name, each.ns_per_packet)));
+        shares(text, "ms per join", run.joins.by_process.iter().map(|each| (&each.name, each.cpu_us_per_join / 1e3)));
+        shares(text, "memory, MB", run.memory.by_process.iter().map(|each| (&each.name, each.bytes as f64 / 1e6)));
         for drop in run.loss.server_drops.iter().chain(&run.loss.ring_overflows).flatten() {
             let _ = write!(text, "\n  dropped in {}: {} {}", drop.process, drop.count, drop.reason);
         }
-        if run.load.wrong_packets > 0 {
-            let _ = write!(text, "\n  {} sampled packets were not what was sent", run.load.wrong_packets);
-        }
-        if run.load.cores_used > 0.9 * f64::from(report.scenario.subscribers.threads) {
-            text.push_str("\n  the load itself is near its limit: latency until read is not the server's");
-        }
-        for failure in &run.load.failures {
-            let _ = write!(text, "\n  failed: {failure}");
-        }
-        if !run.loss.is_lossless() {
-            text.push_str("\n  PACKETS WERE LOST");
-        }
+        warnings(text, report, run);
     }
     text.push('\n');
+}
+
+fn shares<'a>(text: &mut String, what: &str, shares: impl Iterator<Item = (&'a String, f64)>) {
+    let shares: Vec<String> = shares.map(|(name, value)| format!("{name} {value:.2}")).collect();
+    let _ = write!(text, "\n  {what}: {}", shares.join(", "));
+}
+
+/// What makes a reader doubt the figures.
+fn warnings(text: &mut String, report: &Report, run: &RunReport) {
+    let (loss, load) = (&run.loss, &run.load);
+    if !loss.is_lossless() {
+        text.push_str("\n  PACKETS WERE LOST");
+    }
+    if loss.delivered < DELIVERED_MIN {
+        let _ = write!(text, "\n  FELL BEHIND: {:.1} % of what was sent had come by the end", loss.delivered * 100.0);
+    }
+    if load.wrong_packets > 0 {
+        let _ = write!(text, "\n  {} sampled packets were not what was sent", load.wrong_packets);
+    }
+    if load.send_failures > 0 {
+        let _ = write!(text, "\n  {} packets of publishers could not be sent", load.send_failures);
+    }
+    if load.cores_used > LOAD_CORES_MAX * f64::from(report.scenario.subscribers.threads) {
+        text.push_str("\n  the load itself is near its limit: latency until read is not the server's");
+    }
+    for failure in &load.failures {
+        let _ = write!(text, "\n  failed: {failure}");
+    }
 }
 
 #[cfg(test)]

@@ -85,7 +85,6 @@ pub struct Participant {
     publications: Vec<Publication>,
     published: usize,
     transport_sequence: u16,
-    sending: bool,
     pub began: TimeNs,
     ping_at: TimeNs,
     report_at: TimeNs,
@@ -106,7 +105,6 @@ impl Participant {
             publications,
             published: 0,
             transport_sequence: rand::random(),
-            sending: false,
             began: scope.now,
             ping_at: TimeNs::MAX,
             report_at: TimeNs::MAX,
@@ -135,7 +133,6 @@ impl Participant {
     }
 
     pub fn set_sending(&mut self, sending: bool, now: TimeNs) {
-        self.sending = sending;
         self.publications.iter_mut().for_each(|publication| publication.set_sending(sending, now));
     }
 
