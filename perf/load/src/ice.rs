@@ -1,6 +1,7 @@
 //! One ICE agent with one pair: our socket and one candidate of the server (RFC 8445). Sans-IO. Enough for a client on a known
 //! path: it checks, nominates when it controls, answers checks, and keeps consent (RFC 7675). No gathering, no other pairs.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use engine_base::TimeNs;
@@ -28,11 +29,13 @@ pub struct Ice {
     local_key: aws_lc_rs::hmac::Key,
     remote_key: aws_lc_rs::hmac::Key,
     role: IceRole,
+    /// The role in our last check.
+    checked_as: IceRole,
     transaction: TransactionId,
     check_at: TimeNs,
     answered_at: Option<TimeNs>,
     nominated: bool,
-    outgoing: Vec<Vec<u8>>,
+    outgoing: VecDeque<Vec<u8>>,
 }
 
 fn key(password: &str) -> aws_lc_rs::hmac::Key {
@@ -49,18 +52,20 @@ impl Ice {
     /// Begins to check at once.
     pub fn new(local: IceCredentials, remote: IceCredentials, controlling: bool, now: TimeNs) -> Self {
         let tie_breaker = rand::random();
+        let role = if controlling { IceRole::Controlling(tie_breaker) } else { IceRole::Controlled(tie_breaker) };
         Self {
             username: format!("{}:{}", remote.ufrag, local.ufrag).into_bytes(),
             local_key: key(&local.password),
             remote_key: key(&remote.password),
             local,
             remote,
-            role: if controlling { IceRole::Controlling(tie_breaker) } else { IceRole::Controlled(tie_breaker) },
+            role,
+            checked_as: role,
             transaction: TransactionId::default(),
             check_at: now,
             answered_at: None,
             nominated: false,
-            outgoing: Vec::new(),
+            outgoing: VecDeque::new(),
         }
     }
 
@@ -93,6 +98,7 @@ impl Ice {
         }
         self.check_at = now.add_ms(if self.is_connected() { CONSENT_MS } else { RETRY_MS });
         self.transaction = TransactionId(rand::random());
+        self.checked_as = self.role;
         let request = BindingRequest {
             transaction: self.transaction,
             username: &self.username,
@@ -111,7 +117,7 @@ impl Ice {
     }
 
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.pop()
+        self.outgoing.pop_front()
     }
 
     fn answer(&mut self, request: &StunMessage<'_>, source: SocketAddr) {
@@ -160,7 +166,10 @@ impl Ice {
 
     fn take_error(&mut self, response: &StunMessage<'_>, now: TimeNs) {
         if response.transaction == self.transaction && response.error.is_some_and(|error| error.code == 487) {
-            self.switch_role();
+            // RFC 8445 §7.2.5.1: unless a check of the peer has made us switch meanwhile.
+            if self.role == self.checked_as {
+                self.switch_role();
+            }
             self.check_at = now;
         }
     }
@@ -223,7 +232,8 @@ mod tests {
 
     #[test]
     fn a_role_conflict_is_settled() {
-        for controlling in [[true, true], [false, false]] {
+        // Tie-breakers are random: both outcomes come up.
+        for controlling in [[true, true], [false, false]].repeat(16) {
             let mut agents = pair(controlling);
             exchange(&mut agents);
             assert!(agents.iter().all(Ice::is_connected), "{controlling:?}");
