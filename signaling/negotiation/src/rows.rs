@@ -80,6 +80,8 @@ pub(crate) fn fill_egress(
     row.ssrc = Ssrc(track.ssrc);
     row.rtx_ssrc = Ssrc(track.rtx_ssrc.unwrap_or_default());
     row.extensions = section.extension_ids();
+    // Negotiated for the client's own packets. A client that sees no transport-wide number estimates by abs-send-time (REMB).
+    (row.extensions.rid, row.extensions.repaired_rid, row.extensions.transport_cc) = (0, 0, 0);
     row.mid = Text::new(mid.as_bytes()).unwrap_or_default();
     row.cname = Text::cut(&track.cname);
     let resends = |mapping: &PayloadMapping| mapping.rtx_payload_type != NO_PAYLOAD_TYPE;

@@ -19,8 +19,8 @@ pub struct AnswerPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeedbackPolicy {
     pub remb: bool,
-    /// Both the `transport-cc` feedback and its header extension. Whoever accepts it on sections that the client sends must
-    /// send the feedback, or the client stays at its start bitrate.
+    /// The `transport-cc` feedback. Whoever accepts it on sections that the client sends must send the feedback, or the client
+    /// stays at its start bitrate.
     pub transport_cc: bool,
     pub abs_send_time: bool,
 }
@@ -180,12 +180,14 @@ pub fn negotiate_send(section: &MediaSection, policy: &AnswerPolicy) -> Negotiat
             pt.fmtp = without_hints(&pt.fmtp);
         }
     }
+    // Chromium 156 leaves an extension out of its next offers once an answer leaves it out, in new sections too (observed: "negotiates
+    // simulcast but does not negotiate the RID RTP header extension"). So those that publishing needs stay, though we never write them.
     let extension = |uri: &str| match uri {
         uri::MID => true,
         uri::AUDIO_LEVEL => section.kind == MediaKind::Audio,
-        uri::DEPENDENCY_DESCRIPTOR => section.kind == MediaKind::Video,
+        uri::RID | uri::REPAIRED_RID | uri::DEPENDENCY_DESCRIPTOR => section.kind == MediaKind::Video,
+        uri::TRANSPORT_CC => section.kind == MediaKind::Video,
         uri::ABS_SEND_TIME => policy.send.abs_send_time,
-        uri::TRANSPORT_CC => policy.send.transport_cc,
         _ => false,
     };
     NegotiatedSection {
