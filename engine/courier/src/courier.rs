@@ -93,11 +93,11 @@ impl Courier {
 
     /// Looks at every row: at start, and when a change log overflowed.
     pub fn adopt_all(&mut self, now: TimeNs) {
-        for index in 0..self.regions.signaling.transports().rows() {
+        for index in 0..self.regions.signaling.transports().used() {
             self.take_transport(index, now);
             self.take_observed(index, None, now);
         }
-        for index in 0..self.regions.signaling.datas().rows() {
+        for index in 0..self.regions.signaling.datas().used() {
             self.take_data(index, now);
         }
         self.settle(now);

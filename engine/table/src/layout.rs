@@ -32,7 +32,7 @@ impl Layout {
 
     pub fn table<R: Row>(&mut self, rows: u32) -> usize {
         self.mix(size_of::<R>() as u64);
-        self.section(R::NAME, Table::<R>::STRIDE * rows as usize)
+        self.section(R::NAME, Table::<R>::bytes(rows))
     }
 
     /// Whole pages.

@@ -26,7 +26,7 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
 #[test]
 fn a_row_is_whole_in_every_interleaving() {
     explore(|| {
-        let region = Region::anonymous(Table::<Pair>::STRIDE);
+        let region = Region::anonymous(Table::<Pair>::bytes(1));
         let table = Table::<Pair>::new(&region, 0, 1);
         let writer = table.clone();
         let thread = thread::spawn(move || {
@@ -44,9 +44,9 @@ fn a_row_is_whole_in_every_interleaving() {
 #[test]
 fn a_reader_of_the_log_sees_the_row_that_was_published_before_its_name() {
     explore(|| {
-        let region = Region::anonymous(Table::<Pair>::STRIDE + change_log::BYTES);
+        let region = Region::anonymous(Table::<Pair>::bytes(1) + change_log::BYTES);
         let table = Table::<Pair>::new(&region, 0, 1);
-        let log = ChangeLog::new(&region, Table::<Pair>::STRIDE);
+        let log = ChangeLog::new(&region, Table::<Pair>::bytes(1));
         let mut reader = log.reader(0);
         let (writer, writer_log) = (table.clone(), log.clone());
         let thread = thread::spawn(move || {

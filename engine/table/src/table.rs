@@ -1,7 +1,8 @@
 //! Rows in two copies: a writer killed at any instruction leaves a whole row, a reader never waits.
 //!
 //! ```text
-//! stride = round_up(8 + 2 × size, 64)
+//! table   +0 used: rows below this have been written; +64 the rows
+//! row, stride = round_up(8 + 2 × size, 64)
 //! +0  word: publication count << 1 | active copy     0 = never written
 //! +8  copy 0 (size bytes)
 //! +8+size  copy 1
@@ -22,6 +23,8 @@ pub trait Row: FromBytes + IntoBytes + Immutable + Copy {
     const NAME: &'static str;
 }
 
+/// In front of the rows.
+const HEAD_BYTES: usize = 64;
 /// Tries of a reader before it keeps its last snapshot.
 const RETRIES: usize = if cfg!(feature = "loom") { 2 } else { 16 };
 
@@ -40,14 +43,25 @@ impl<R: Row> Table<R> {
         (8 + 2 * size_of::<R>()).next_multiple_of(64)
     };
 
+    /// Bytes of a table of `rows`.
+    pub(crate) const fn bytes(rows: u32) -> usize {
+        HEAD_BYTES + Self::STRIDE * rows as usize
+    }
+
     pub(crate) fn new(region: &Region, offset: usize, rows: u32) -> Self {
-        assert!(offset + Self::STRIDE * rows as usize <= region.bytes(), "table outside its region");
+        assert!(offset + Self::bytes(rows) <= region.bytes(), "table outside its region");
         Self { region: region.clone(), offset, rows, row: PhantomData }
     }
 
     /// Rows in the table.
     pub fn rows(&self) -> u32 {
         self.rows
+    }
+
+    /// Rows below this have been written: what a look at every row need not go beyond, so that it costs no pages of rows that
+    /// were never used.
+    pub fn used(&self) -> u32 {
+        (self.region.word(self.offset).load(Ordering::Acquire) as u32).min(self.rows)
     }
 
     /// Publication word of a row: changes with every publication; 0 if it was never written. `None` when out of range.
@@ -91,6 +105,10 @@ impl<R: Row> Table<R> {
             self.region.word(offset + 8 * i).store(value, Ordering::Relaxed);
         }
         let new = ((old >> 1) + 1) << 1 | idle;
+        let used = self.region.word(self.offset);
+        if used.load(Ordering::Relaxed) <= u64::from(index) {
+            used.store(u64::from(index) + 1, Ordering::Release);
+        }
         word.store(new, Ordering::Release);
         new
     }
@@ -101,7 +119,7 @@ impl<R: Row> Table<R> {
     }
 
     fn row_offset(&self, index: u32) -> usize {
-        self.offset + Self::STRIDE * index as usize
+        self.offset + HEAD_BYTES + Self::STRIDE * index as usize
     }
 
     fn copy_offset(&self, index: u32, copy: u64) -> usize {
@@ -138,9 +156,9 @@ mod tests {
 
     #[test]
     fn readers_see_whole_rows_while_the_writer_publishes() {
-        let region = Region::anonymous(Table::<Pair>::STRIDE * 2);
+        let region = Region::anonymous(Table::<Pair>::bytes(2));
         let table = Table::<Pair>::new(&region, 0, 2);
-        assert!(table.read(1).is_none());
+        assert!(table.read(1).is_none() && table.used() == 0);
         let writer = table.clone();
         let thread = std::thread::spawn(move || {
             for n in 1..200_000 {
@@ -157,11 +175,12 @@ mod tests {
         }
         thread.join().unwrap();
         assert_eq!(table.read(1).unwrap().1.numbers[0], 199_999);
+        assert_eq!(table.used(), 2);
     }
 
     #[test]
     fn a_kill_between_copy_and_flip_leaves_the_old_row() {
-        let region = Region::anonymous(Table::<Pair>::STRIDE);
+        let region = Region::anonymous(Table::<Pair>::bytes(1));
         let table = Table::<Pair>::new(&region, 0, 1);
         table.publish(0, &Pair { numbers: [1; 24] });
         let idle = (table.version(0).unwrap() & 1) ^ 1;

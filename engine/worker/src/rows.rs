@@ -113,10 +113,10 @@ impl Feed {
 
 fn rows(tables: &Tables, table: TableId) -> u32 {
     match table {
-        TableId::Transport => tables.transports.rows(),
-        TableId::Ingress => tables.ingresses.rows(),
-        TableId::Egress => tables.egresses.rows(),
-        TableId::Key => tables.keys.rows(),
+        TableId::Transport => tables.transports.used(),
+        TableId::Ingress => tables.ingresses.used(),
+        TableId::Egress => tables.egresses.used(),
+        TableId::Key => tables.keys.used(),
         _ => 0,
     }
 }

@@ -26,9 +26,9 @@ pub(crate) struct Indices {
 }
 
 impl Indices {
-    /// **Input**: the generation of every row as the region has it (0 never used), and the log's head.
-    pub(crate) fn adopt(generations: Vec<u32>, position: u64) -> Self {
-        let capacity = generations.len() as u32;
+    /// **Input**: the generation of every row that was ever used (0 if it was skipped), how many rows there are, and the log's
+    /// head.
+    pub(crate) fn adopt(generations: Vec<u32>, capacity: u32, position: u64) -> Self {
         let used = generations.iter().rposition(|generation| *generation != 0).map_or(0, |last| last + 1);
         let taken = vec![false; used];
         let resting = (0..used as u32).map(|index| (index, position)).collect();
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn an_index_comes_back_last_and_with_another_generation() {
-        let mut indices = Indices::adopt(vec![0; 3], 0);
+        let mut indices = Indices::adopt(Vec::new(), 3, 0);
         let taken: Vec<_> = std::iter::from_fn(|| indices.take()).collect();
         assert_eq!(taken, [(0, 1), (1, 1), (2, 1)]);
         indices.release(1, 1, 5);
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_claimed_index_is_never_handed_out() {
-        let mut indices = Indices::adopt(vec![4, 7, 0, 0], 9);
+        let mut indices = Indices::adopt(vec![4, 7], 4, 9);
         assert!(indices.claim(1, 7));
         assert!(indices.claim(3, 2));
         assert!(!indices.claim(4, 1));

@@ -90,8 +90,8 @@ desired!(TransportRow, IngressRow, EgressRow, DataRow);
 impl<R: Desired> Rows<R> {
     fn adopt(table: Table<R>, id: TableId, log: &ChangeLog) -> Self {
         let generations =
-            (0..table.rows()).map(|index| table.read(index).map_or(0, |(_, row)| row.generation())).collect();
-        Self { indices: Indices::adopt(generations, log.head()), table, id }
+            (0..table.used()).map(|index| table.read(index).map_or(0, |(_, row)| row.generation())).collect();
+        Self { indices: Indices::adopt(generations, table.rows(), log.head()), table, id }
     }
 
     /// True when something was published.

@@ -29,7 +29,8 @@ const fn process_name(role: Role) -> &'static std::ffi::CStr {
 fn prepare(role: Role, handoff: &Handoff) -> Result<()> {
     rustix::thread::set_name(process_name(role)).context("cannot set the process name")?;
     if handoff.end_with_holder {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("cannot follow the holder's end")?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .context("cannot follow the holder's end")?;
         let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
         if parent != i32::try_from(handoff.holder).ok() {
             bail!("the holder ended while this process started");

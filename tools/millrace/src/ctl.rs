@@ -38,10 +38,15 @@ pub struct Shown {
 impl Shown {
     pub fn open(runtime: &Path) -> Result<Self> {
         let (message, descriptors) = runtime::connect(runtime)?;
-        let limits: [u32; 5] = serde_json::from_slice(&message).context("the holder's answer is unreadable: use its own executable")?;
+        let limits: [u32; 5] =
+            serde_json::from_slice(&message).context("the holder's answer is unreadable: use its own executable")?;
         let [workers, transports, ingresses, egresses, datas] = limits;
         let limits = Limits { workers, transports, ingresses, egresses, datas };
-        ensure!(descriptors.len() == runtime::SHOWN_REGIONS, "the holder showed {} regions: use its own executable", descriptors.len());
+        ensure!(
+            descriptors.len() == runtime::SHOWN_REGIONS,
+            "the holder showed {} regions: use its own executable",
+            descriptors.len()
+        );
         Ok(Self {
             holder: HolderRegion::map(&descriptors[0], &limits, false)?,
             signaling: SignalingRegion::map(&descriptors[1], &limits, false)?,

@@ -113,7 +113,10 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
     let limits = config.millrace.limits(cores);
     let ports = config.rtc.udp_port;
     if ports.first != ports.last {
-        eprintln!("holder: configuration note: rtc.udp_port is a range; this version uses its first port, {}", ports.first);
+        eprintln!(
+            "holder: configuration note: rtc.udp_port is a range; this version uses its first port, {}",
+            ports.first
+        );
     }
     let wildcard = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
     let http = if config.bind_addresses.is_empty() { &wildcard } else { &config.bind_addresses };
@@ -178,7 +181,11 @@ fn announce(started: &Started<'_>, config: &Config, json: bool, dev: bool) {
     println!("  signaling   ws://{host}:{port}   media UDP {udp_port}");
     if let (Some(demo), Some(token)) = (ready["demo_url"].as_str(), ready["token"].as_str()) {
         println!("  demo page   {demo}   (open it twice, or once more from another device)");
-        println!("  API key     {}   secret {}", ready["api_key"].as_str().unwrap_or(""), ready["api_secret"].as_str().unwrap_or(""));
+        println!(
+            "  API key     {}   secret {}",
+            ready["api_key"].as_str().unwrap_or(""),
+            ready["api_secret"].as_str().unwrap_or("")
+        );
         println!("  token       {token}");
     }
     println!("  state       millrace ctl --runtime-dir {}", started.runtime.path().display());

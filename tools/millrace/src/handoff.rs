@@ -62,13 +62,16 @@ impl Handoff {
 
     /// In the child: what the holder said.
     pub fn receive() -> Result<Self> {
-        let text = std::env::var(VARIABLE).context("this subcommand is started by `millrace dev` or `millrace run` only")?;
+        let text =
+            std::env::var(VARIABLE).context("this subcommand is started by `millrace dev` or `millrace run` only")?;
         serde_json::from_str(&text).context("the handoff is unreadable: start all processes from one executable")
     }
 
     /// Takes the descriptors of a name. Once.
     pub fn take_all(&mut self, name: &str) -> Result<Vec<OwnedFd>> {
-        let Some(numbers) = self.descriptors.remove(name) else { bail!("the holder passed no descriptor named {name}") };
+        let Some(numbers) = self.descriptors.remove(name) else {
+            bail!("the holder passed no descriptor named {name}")
+        };
         numbers.into_iter().map(take).collect()
     }
 

@@ -72,7 +72,8 @@ impl Node {
     /// **Errors**: a port in use, too little memory, no privilege; the text says what to do.
     pub fn make(plan: NodePlan) -> Result<Self> {
         let (listeners, http_port) = bind_http(&plan.http_addresses)?;
-        let request = engine_io::socket::BindRequest::new(&plan.udp_addresses, plan.udp_port, plan.limits.workers as usize);
+        let request =
+            engine_io::socket::BindRequest::new(&plan.udp_addresses, plan.udp_port, plan.limits.workers as usize);
         let udp = engine_io::socket::bind(&request)?;
         let udp_port = udp.addresses.first().map_or(plan.udp_port, SocketAddr::port);
         let memories = Memories::make(&plan)?;
@@ -149,7 +150,8 @@ impl Node {
     /// True once every worker has ended a turn.
     pub fn engine_turns(&self) -> bool {
         (0..self.plan.limits.workers).all(|worker| {
-            self.engine.counter(worker, engine_table::WorkerCounter::Turns).load(std::sync::atomic::Ordering::Relaxed) > 0
+            self.engine.counter(worker, engine_table::WorkerCounter::Turns).load(std::sync::atomic::Ordering::Relaxed)
+                > 0
         })
     }
 }
@@ -251,6 +253,7 @@ pub fn monotonic_ns() -> u64 {
 }
 
 fn wall_offset() -> WallOffset {
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+    let wall =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
     WallOffset(wall - monotonic_ns() as i64)
 }

@@ -44,7 +44,10 @@ impl RuntimeDirectory {
         let lock = File::create(path.join(LOCK))
             .with_context(|| format!("cannot write in {}: name another with --runtime-dir", path.display()))?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("a node runs with the runtime directory {}: stop it, or name another with --runtime-dir", path.display());
+            bail!(
+                "a node runs with the runtime directory {}: stop it, or name another with --runtime-dir",
+                path.display()
+            );
         }
         let socket = path.join(SOCKET);
         let _ = fs::remove_file(&socket);

@@ -67,7 +67,8 @@ impl Supervised {
             .with_inheritance(|| command.spawn())
             .with_context(|| format!("cannot start the {} process", self.role.name()))?;
         let pid = Pid::from_raw(child.id().cast_signed()).context("a child has a process id")?;
-        self.pidfd = Some(pidfd_open(pid, PidfdFlags::empty()).context("cannot watch a child: pidfd_open needs Linux 5.3")?);
+        self.pidfd =
+            Some(pidfd_open(pid, PidfdFlags::empty()).context("cannot watch a child: pidfd_open needs Linux 5.3")?);
         self.row.process_id = child.id();
         self.row.started_ns = monotonic_ns();
         self.child = Some(child);

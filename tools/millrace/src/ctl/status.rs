@@ -145,7 +145,9 @@ impl Status {
             pids: children.iter().map(|child| (child.name, child.pid)).collect(),
             children: children.into(),
             signaling: signaling(shown),
-            transports: active(&shown.signaling.transports()).map(|(at, row)| transport(shown, at, &row, now)).collect(),
+            transports: active(&shown.signaling.transports())
+                .map(|(at, row)| transport(shown, at, &row, now))
+                .collect(),
             ingresses: active(&shown.signaling.ingresses()).map(|(at, row)| ingress(shown, at, &row)).collect(),
             egresses: active(&shown.signaling.egresses()).map(|(at, row)| egress(shown, at, &row)).collect(),
             drops: drops(shown),
@@ -168,7 +170,7 @@ macro_rules! active {
 active!(TransportRow, IngressRow, EgressRow);
 
 fn active<R: engine_table::Row + Active>(table: &engine_table::Table<R>) -> impl Iterator<Item = (u32, R)> {
-    (0..table.rows()).filter_map(|index| Some((index, table.read(index)?.1))).filter(|(_, row)| row.is_active())
+    (0..table.used()).filter_map(|index| Some((index, table.read(index)?.1))).filter(|(_, row)| row.is_active())
 }
 
 fn node(shown: &Shown, now: u64) -> Node {
@@ -230,10 +232,12 @@ fn transport(shown: &Shown, index: u32, row: &TransportRow, now: u64) -> Transpo
 fn ingress(shown: &Shown, index: u32, row: &IngressRow) -> Ingress {
     let observed = shown.engine.ingresses().read(index).map(|(_, observed)| observed);
     let observed = observed.filter(|observed| observed.generation == row.generation);
-    let slots = if row.kind == Kind::Audio as u8 { engine_base::limits::AUDIO_SLOTS } else { engine_base::limits::VIDEO_SLOTS };
+    let slots =
+        if row.kind == Kind::Audio as u8 { engine_base::limits::AUDIO_SLOTS } else { engine_base::limits::VIDEO_SLOTS };
     let layer = |layer: usize| {
         let seen = observed.map(|observed| observed.layers[layer]).unwrap_or_default();
-        let read = |counter: &IngressCounter| shown.engine.ingress_counter(index, layer, *counter).load(Ordering::Relaxed);
+        let read =
+            |counter: &IngressCounter| shown.engine.ingress_counter(index, layer, *counter).load(Ordering::Relaxed);
         Layer {
             ssrc: seen.ssrc.0,
             rtx_ssrc: seen.rtx_ssrc.0,
@@ -280,7 +284,9 @@ fn egress(shown: &Shown, index: u32, row: &EgressRow) -> Egress {
             egress_state::PAUSED => "paused",
             _ => "idle",
         }),
-        layer: observed.map(|observed| observed.layer).filter(|layer| usize::from(*layer) < engine_base::limits::LAYERS),
+        layer: observed
+            .map(|observed| observed.layer)
+            .filter(|layer| usize::from(*layer) < engine_base::limits::LAYERS),
         layer_target: observed.map_or(0, |observed| observed.layer_target),
         layer_max: row.layer_max,
         codec: codec_name(observed.map_or(0, |observed| observed.codec)),
@@ -292,9 +298,11 @@ fn egress(shown: &Shown, index: u32, row: &EgressRow) -> Egress {
 
 fn drops(shown: &Shown) -> Vec<DropCount> {
     let workers = shown.engine.limits().workers;
-    let engine = |reason: Drop| (0..workers).map(|worker| shown.engine.drops(worker, reason).load(Ordering::Relaxed)).sum();
+    let engine =
+        |reason: Drop| (0..workers).map(|worker| shown.engine.drops(worker, reason).load(Ordering::Relaxed)).sum();
     let courier = |reason: Drop| shown.courier.drops(reason).load(Ordering::Relaxed);
-    let count = |reason: Drop, process, count| DropCount { reason: reason.name(), process, count, remedy: reason.remedy() };
+    let count =
+        |reason: Drop, process, count| DropCount { reason: reason.name(), process, count, remedy: reason.remedy() };
     let both = |reason: &Drop| [count(*reason, "engine", engine(*reason)), count(*reason, "courier", courier(*reason))];
     Drop::ALL.iter().flat_map(both).filter(|drop| drop.count > 0).collect()
 }
@@ -309,8 +317,14 @@ fn counters(shown: &Shown) -> Counters {
     let mut waiting = BTreeMap::new();
     waiting.insert("signaling_to_courier".to_owned(), shown.signaling.courier_ring(&shown.courier).waiting_bytes());
     for worker in workers.clone() {
-        waiting.insert(format!("worker_{worker}_to_courier"), shown.engine.punt_ring(&shown.courier, worker).waiting_bytes());
-        waiting.insert(format!("courier_to_worker_{worker}"), shown.courier.worker_ring(&shown.engine, worker).waiting_bytes());
+        waiting.insert(
+            format!("worker_{worker}_to_courier"),
+            shown.engine.punt_ring(&shown.courier, worker).waiting_bytes(),
+        );
+        waiting.insert(
+            format!("courier_to_worker_{worker}"),
+            shown.courier.worker_ring(&shown.engine, worker).waiting_bytes(),
+        );
     }
     Counters {
         workers: workers.map(worker).collect(),

@@ -39,7 +39,14 @@ fn head(status: &Status) -> String {
         node.workers
     );
     for child in &status.children {
-        let _ = writeln!(out, "  {:<10} pid {:<8} up {:>6} s  restarts {}", child.name, child.pid, child.uptime_ms / 1000, child.restarts);
+        let _ = writeln!(
+            out,
+            "  {:<10} pid {:<8} up {:>6} s  restarts {}",
+            child.name,
+            child.pid,
+            child.uptime_ms / 1000,
+            child.restarts
+        );
     }
     let signaling = &status.signaling;
     let _ = writeln!(
@@ -77,7 +84,8 @@ fn strings<const N: usize>(cells: [&dyn std::fmt::Display; N]) -> Vec<String> {
 }
 
 fn transports(status: &Status) -> Vec<Vec<String>> {
-    let head = ["#", "participant", "state", "worker", "remote", "srtp", "dtls", "channels", "received", "sent", "moves"];
+    let head =
+        ["#", "participant", "state", "worker", "remote", "srtp", "dtls", "channels", "received", "sent", "moves"];
     let row = |transport: &Transport| {
         let worker = transport.worker.map_or_else(|| "-".to_owned(), |worker| worker.to_string());
         let dtls = format!("{} {}", transport.dtls, transport.dtls_version);
@@ -99,7 +107,22 @@ fn transports(status: &Status) -> Vec<Vec<String>> {
 }
 
 fn ingresses(status: &Status) -> Vec<Vec<String>> {
-    let head = ["#", "track", "kind", "transport", "mid", "layer", "ssrc", "codec", "size", "active", "packets", "lost", "nacks", "plis"];
+    let head = [
+        "#",
+        "track",
+        "kind",
+        "transport",
+        "mid",
+        "layer",
+        "ssrc",
+        "codec",
+        "size",
+        "active",
+        "packets",
+        "lost",
+        "nacks",
+        "plis",
+    ];
     let rows = status.ingresses.iter().flat_map(|ingress| {
         ingress.layers.iter().enumerate().map(move |(i, layer)| {
             let size = format!("{}x{}", layer.width, layer.height);
@@ -125,7 +148,23 @@ fn ingresses(status: &Status) -> Vec<Vec<String>> {
 }
 
 fn egresses(status: &Status) -> Vec<Vec<String>> {
-    let head = ["#", "track", "kind", "transport", "ingress", "ssrc", "state", "codec", "layer", "of", "packets", "resent", "nacks", "plis", "rtt ms"];
+    let head = [
+        "#",
+        "track",
+        "kind",
+        "transport",
+        "ingress",
+        "ssrc",
+        "state",
+        "codec",
+        "layer",
+        "of",
+        "packets",
+        "resent",
+        "nacks",
+        "plis",
+        "rtt ms",
+    ];
     let rows = status.egresses.iter().map(|egress| {
         let layer = egress.layer.map_or_else(|| "-".to_owned(), |layer| layer.to_string());
         let rtt = format!("{:.1}", f64::from(egress.rtt_us) / 1000.0);
