@@ -112,6 +112,11 @@ serve(
     fill: ({ page, selector, value }) => pageOf({ page }).tab.fill(selector, value),
     select: ({ page, selector, value }) => pageOf({ page }).tab.selectOption(selector, value),
     click: ({ page, selector }) => pageOf({ page }).tab.click(selector),
+    reload: async ({ page, query }) => {
+      const { tab } = pageOf({ page });
+      await tab.goto(`${tab.url().split("?")[0]}?${query}`, { waitUntil: "load" });
+      await tab.waitForFunction(() => window.demo);
+    },
     text: ({ page, selector }) => pageOf({ page }).tab.textContent(selector),
     signals: ({ page, direction, kind, since = 0 }) =>
       pageOf({ page }).signals.filter(

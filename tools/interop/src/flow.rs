@@ -9,6 +9,8 @@ use crate::until;
 /// One track on its way from the one who publishes to one who receives, over the time of a [`Take`].
 #[derive(Clone, Debug)]
 pub struct Flow {
+    /// "from to", by identity.
+    pub way: String,
     pub sid: String,
     pub kind: String,
     pub codec: String,
@@ -33,13 +35,14 @@ impl Flow {
 
 /// Counters of both ends at one moment.
 pub struct Take {
+    way: String,
     sender: Stats,
     receiver: Stats,
 }
 
 impl Take {
     pub fn now(sender: &Participant, receiver: &Participant) -> Take {
-        Take { sender: sender.stats(), receiver: receiver.stats() }
+        Take { way: way(sender, receiver), sender: sender.stats(), receiver: receiver.stats() }
     }
 
     /// Waits until `sender` has encoded `frames` more pictures of some track than at this take, then takes again.
@@ -52,9 +55,17 @@ impl Take {
                 track.frames_encoded().saturating_sub(before)
             });
             let grown = grown.max().unwrap_or(0);
-            if grown >= frames { Ok(Take { sender: now, receiver: receiver.stats() }) } else { Err(format!("{grown}")) }
+            if grown >= frames {
+                Ok(Take { way: way(sender, receiver), sender: now, receiver: receiver.stats() })
+            } else {
+                Err(format!("{grown}"))
+            }
         })
     }
+}
+
+fn way(sender: &Participant, receiver: &Participant) -> String {
+    format!("{} to {}", sender.identity, receiver.identity)
 }
 
 /// What flowed between two takes, for every track that the sender published and the receiver has.
@@ -77,6 +88,7 @@ pub fn flows(before: &Take, after: &Take) -> Vec<Flow> {
             )
         };
         Some(Flow {
+            way: after.way.clone(),
             sid: sent.sid.clone(),
             kind: sent.kind.clone(),
             codec: received.codec.clone(),

@@ -55,13 +55,7 @@ fn a_person_joins_by_the_form_and_sees_and_is_seen() {
 fn a_refused_token_is_explained() {
     let scene = Scene::own();
     let (page, problem) = (scene.chromium("page"), "#lobby-problem");
-    page.command("fill", json!({ "selector": "#lobby [name=room]", "value": "" }));
-    let script = "history.replaceState(null, '', '?token=not.a.token'); location.reload()";
-    page.command("evaluate", json!({ "script": script }));
-    until("the page is loaded anew", Duration::from_secs(5), || {
-        let ready = page.command("evaluate", json!({ "script": "Boolean(window.demo && location.search)" }));
-        if ready == true { Ok(()) } else { Err(ready.to_string()) }
-    });
+    page.command("reload", json!({ "query": "token=not.a.token" }));
     page.command("click", json!({ "selector": "#lobby button[type=submit]" }));
     until("the problem is shown", Duration::from_secs(5), || {
         let text = page.command("text", json!({ "selector": problem }));
