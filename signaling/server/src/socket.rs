@@ -36,6 +36,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 const PONGS_MAX: usize = 16;
 /// Written together before a flush.
 const WRITE_BUFFER_BYTES: usize = 32 << 10;
+/// Allocated per connection for its life; signal messages are small, and larger ones are read in parts. The default is 128 KiB.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
 
@@ -70,6 +72,7 @@ async fn open(app: App, peer: Peer, headers: &HeaderMap, uri: &Uri, upgrade: Upg
     upgrade
         .max_message_size(bytes_max)
         .max_frame_size(bytes_max)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .on_upgrade(move |socket| run(socket, session))
 }
