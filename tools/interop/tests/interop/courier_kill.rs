@@ -81,6 +81,27 @@ fn a_join_in_the_middle_of_its_handshake_is_sent_round_again() {
     says_until_heard(&bob, &alice, "after a join through a kill");
 }
 
+#[test]
+fn data_for_a_session_that_died_is_kept_until_it_is_made_anew() {
+    for layout in [Layout::Single, Layout::Dual] {
+        let scene = Scene::own();
+        let options = scene.options().layout(layout);
+        let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
+        for each in [&alice, &bob] {
+            each.join(&options);
+        }
+        let old = scene.node.kill("courier");
+        scene.node.wait_restarted("courier", old, Duration::from_secs(1));
+        let late = scene.chromium("late");
+        late.join(&options);
+        let marks = [alice.mark(), bob.mark()];
+        late.send_data("kept", json!({ "reliable": true }));
+        for (mark, each) in marks.into_iter().zip([&alice, &bob]) {
+            each.wait(mark, "data", |event| event["text"] == "kept" && event["identity"] == *late.identity);
+        }
+    }
+}
+
 fn says(from: &Participant, to: &Participant, text: &str) {
     let mark = to.mark();
     from.send_data(text, json!({ "reliable": true }));
