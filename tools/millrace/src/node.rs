@@ -205,14 +205,26 @@ fn bind_http(addresses: &[SocketAddr]) -> Result<(Vec<OwnedFd>, u16)> {
     let mut listeners = Vec::new();
     for address in addresses {
         let address = SocketAddr::new(address.ip(), port);
-        let listener = TcpListener::bind(address).with_context(|| {
-            format!("cannot listen on TCP {address}: stop what has the port (`ss -ltnp 'sport = :{port}'` names it), or set port")
-        })?;
+        let listener = TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
         listener.set_nonblocking(true)?;
         port = listener.local_addr()?.port();
         listeners.push(listener.into());
     }
     Ok((listeners, port))
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            format!("stop what has the port (`ss -ltnp 'sport = :{}'` names it), or set port", address.port())
+        }
+        std::io::ErrorKind::AddrNotAvailable => "no interface has this address: set bind_addresses".to_owned(),
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: set port to another".to_owned()
+        }
+        _ => "see bind_addresses and port".to_owned(),
+    };
+    anyhow::anyhow!("cannot listen on TCP {address}: {error}\n{remedy}")
 }
 
 fn node_row(plan: &NodePlan, udp: &[SocketAddr], http_port: u16, fingerprint: [u8; 32]) -> Result<NodeRow> {
