@@ -21,6 +21,7 @@ pub struct Publisher {
     pub reference: IngressRef,
     pub layers: [Option<Box<Layer>>; LAYERS],
     pub clocks: SourceClocks,
+    pub activity: Activity,
     /// What signaling sees changed beyond counters.
     pub changed: bool,
     pub published_at: TimeNs,
@@ -31,7 +32,6 @@ pub struct Publisher {
 pub struct Layer {
     pub stream: ReceiveStream,
     pub rtx_ssrc: Ssrc,
-    pub activity: Activity,
     pub throttle: KeyFrameThrottle,
     pub next_report: TimeNs,
     slots: SlotStream,
@@ -60,6 +60,7 @@ impl Publisher {
             reference: IngressRef::new(index, row.generation),
             layers: [None, None, None],
             clocks: SourceClocks::default(),
+            activity: Activity::default(),
             changed: true,
             published_at: TimeNs::ZERO,
         }
@@ -89,11 +90,12 @@ impl Publisher {
         };
         self.changed |= layer.identify(id, media, packet, &inspected);
         let sequence = layer.number(desk.site, index, number, &inspected)?;
-        if layer.activity.handle_packet(arrival) {
-            self.clocks.set_active(id.layer, true);
+        let header = PacketHeader { sequence, ..inspected.header };
+        let ends_frame = header.flags & packet_flags::FRAME_END != 0;
+        if header.payload_bytes > 0 && self.activity.handle_packet(number as u8, ends_frame, arrival) {
+            self.clocks.set_active(number as u8, true);
             self.changed = true;
         }
-        let header = PacketHeader { sequence, ..inspected.header };
         layer.count(desk.site, index, number, &header);
         if !desk.wanted {
             return Err(DropReason::NoSubscriber);
@@ -110,7 +112,7 @@ impl Publisher {
                 self.reference.generation,
                 &layer.stream,
                 layer.rtx_ssrc,
-                layer.activity.is_active(),
+                self.activity.is_active(number as u8),
                 clock,
             );
             let row = self.reference.index * LAYERS as u32 + number as u32;
@@ -128,28 +130,25 @@ impl Publisher {
         }
     }
 
-    /// Ends cycles of activity; returns when the next one ends.
+    /// Ends a cycle of activity; returns when the next one ends.
     pub fn watch_activity(&mut self, now: TimeNs) -> TimeNs {
-        let mut next = TimeNs::MAX;
-        for (number, layer) in (0u8..).zip(&mut self.layers) {
-            let Some(layer) = layer.as_deref_mut() else { continue };
-            if layer.activity.handle_timeout(now) {
-                self.clocks.set_active(number, layer.activity.is_active());
-                layer.unsaved = true;
-                self.changed = true;
-            }
-            next = next.min(layer.activity.poll_timeout().unwrap_or(TimeNs::MAX));
+        if self.activity.handle_timeout(now) {
+            self.clocks.active = self.activity.active();
+            self.changed = true;
+            self.layers.iter_mut().flatten().for_each(|layer| layer.unsaved = true);
         }
-        next
+        self.activity.poll_timeout().unwrap_or(TimeNs::MAX)
     }
 
     pub fn observe(&self) -> IngressObserved {
-        let observe =
-            |layer: &Option<Box<Layer>>| layer.as_ref().map_or_else(Default::default, |layer| layer.observe());
+        let observe = |number: u8| {
+            let layer = self.layers[usize::from(number)].as_deref();
+            layer.map_or_else(Default::default, |layer| layer.observe(self.activity.is_active(number)))
+        };
         IngressObserved {
             generation: self.reference.generation,
             reserved: 0,
-            layers: [observe(&self.layers[0]), observe(&self.layers[1]), observe(&self.layers[2])],
+            layers: [observe(0), observe(1), observe(2)],
         }
     }
 }
@@ -170,7 +169,6 @@ impl Layer {
         Self {
             stream,
             rtx_ssrc: Ssrc::UNKNOWN,
-            activity: Activity::new(number as u8, desk.row.layer_count),
             throttle,
             next_report: now,
             slots: SlotStream::take_over(desk.slots, desk.site.me, index, number, kind),
@@ -261,11 +259,11 @@ impl Layer {
         self.lost = self.lost.max(lost);
     }
 
-    fn observe(&self) -> LayerObserved {
+    fn observe(&self, active: bool) -> LayerObserved {
         LayerObserved {
             ssrc: self.stream.ssrc(),
             rtx_ssrc: self.rtx_ssrc,
-            active: u8::from(self.activity.is_active()),
+            active: u8::from(active),
             codec: self.codec as u8,
             payload_type: self.payload_type,
             reserved: 0,

@@ -2,10 +2,13 @@
 
 use engine_base::TimeNs;
 
+/// Between two key frames that were asked for.
 const INTERVAL_LOWEST_MS: u64 = 500;
 const INTERVAL_MS: u64 = 1_000;
+/// Until an unanswered PLI is repeated. libwebrtc ignores a request that comes within 300 ms of one for any layer.
+const REPEAT_MS: u64 = 500;
 
-/// Joins the demand words of a layer into PLIs: one at once, then one per interval while demand is newer than the last key frame.
+/// Joins the demand words of a layer into PLIs: one at once, repeated until the key frame comes; the next one an interval later.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFrameThrottle {
     interval_ms: u64,
@@ -13,13 +16,15 @@ pub struct KeyFrameThrottle {
     answered: u64,
     /// Sum as last seen.
     demanded: u64,
+    /// Of the last PLI.
+    asked: Option<TimeNs>,
     next: TimeNs,
 }
 
 impl KeyFrameThrottle {
     pub const fn new(layer: u8) -> Self {
         let interval_ms = if layer == 0 { INTERVAL_LOWEST_MS } else { INTERVAL_MS };
-        Self { interval_ms, answered: 0, demanded: 0, next: TimeNs::ZERO }
+        Self { interval_ms, answered: 0, demanded: 0, asked: None, next: TimeNs::ZERO }
     }
 
     /// Takes the present demand as answered: words outlive the engine, demands do not.
@@ -34,13 +39,17 @@ impl KeyFrameThrottle {
         if demand == self.answered || now < self.next {
             return false;
         }
-        self.next = now.add_ms(self.interval_ms);
+        self.asked = Some(now);
+        self.next = now.add_ms(REPEAT_MS);
         true
     }
 
     /// A key frame of the layer began to arrive: it answers every demand seen so far.
-    pub const fn handle_key_frame(&mut self) {
+    pub fn handle_key_frame(&mut self) {
         self.answered = self.demanded;
+        if let Some(asked) = self.asked.take() {
+            self.next = asked.add_ms(self.interval_ms);
+        }
     }
 
     /// When `poll` may send next; `None` while nothing seen is unanswered.
@@ -68,9 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn upper_layers_are_asked_once_a_second() {
+    fn upper_layers_are_asked_once_a_second_while_they_answer_and_twice_while_not() {
         let mut throttle = KeyFrameThrottle::new(1);
-        let sent: Vec<_> = (0..2_500).filter(|&ms| throttle.poll(1, TimeNs::from_ms(ms))).collect();
-        assert_eq!(sent, [0, 1_000, 2_000]);
+        let mut sent = Vec::new();
+        for ms in 0..3_000 {
+            if throttle.poll(1 + ms, TimeNs::from_ms(ms)) {
+                sent.push(ms);
+            }
+            if sent.last().is_some_and(|last| last + 60 == ms && *last >= 500) {
+                throttle.handle_key_frame();
+            }
+        }
+        assert_eq!(sent, [0, 500, 1_500, 2_500]);
     }
 }
