@@ -14,7 +14,7 @@ struct Need {
     present: fn() -> bool,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need {
         name: "Chromium at /usr/bin/chromium",
         packages: &["chromium"],
@@ -26,13 +26,11 @@ const NEEDS: [Need; 4] = [
         present: || runs("python3", &["-c", "import venv, ensurepip"]),
     },
     Need {
-        name: "Node.js 18 or newer with npm",
-        packages: &["nodejs", "npm"],
-        present: || {
-            runs("node", &["-e", "process.exit(+process.versions.node.split('.')[0] < 18)"])
-                && runs("npm", &["--version"])
-        },
+        name: "Node.js 18 or newer",
+        packages: &["nodejs"],
+        present: || runs("node", &["-e", "process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)"]),
     },
+    Need { name: "npm", packages: &["npm"], present: || runs("npm", &["--version"]) },
     Need { name: "a C compiler", packages: &["build-essential"], present: || runs("cc", &["--version"]) },
 ];
 
