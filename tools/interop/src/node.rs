@@ -188,6 +188,15 @@ impl Node {
         }
     }
 
+    /// What `millrace ctl status` prints for people: streams, states, counters. Empty for a node that is not ours.
+    pub fn picture(&self) -> String {
+        let Some(own) = &self.own else { return String::new() };
+        let mut command = Command::new(environment::node());
+        command.arg("ctl").arg("--runtime-dir").arg(own.folder.join("run")).arg("status");
+        let output = command.output().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        output.unwrap_or_else(|error| format!("starting ctl: {error}"))
+    }
+
     /// The last lines that the node wrote.
     pub fn log_tail(&self) -> String {
         self.own.as_ref().map_or_else(String::new, |own| log_tail(&own.folder))

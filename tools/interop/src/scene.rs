@@ -113,6 +113,15 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    /// A test that fails shows the node as it was then, while the clients are still there.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the node's status ---\n{}", self.node.picture());
+        }
+    }
+}
+
 impl Default for Scene {
     fn default() -> Self {
         Scene::new()
