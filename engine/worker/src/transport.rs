@@ -96,20 +96,19 @@ impl Transport {
         self.receive_extensions = row.receive_extensions;
     }
 
-    /// Where media goes, once there are keys and a nominated pair.
+    /// Where media goes, once there are keys: to the nominated pair, before a nomination to the newest valid one, which RFC 8445
+    /// §12.1.1 permits. libwebrtc nominates a lite peer with a later check only, up to 2.5 s after the handshake (observed: Rust SDK).
     pub fn route(&self) -> Option<Route<'_>> {
         let owned = self.owned.as_deref()?;
         let keys = self.keys.as_deref()?;
-        let open = owned.link.nominated && !self.closing;
-        open.then_some(Route { transport: self.reference.index, keys, pair: owned.link.pair })
+        (!self.closing).then_some(Route { transport: self.reference.index, keys, pair: owned.link.pair })
     }
 
     /// The route, and beside it what the owner changes.
     pub fn route_and_owned(&mut self) -> Option<(Route<'_>, &mut Owned)> {
         let owned = self.owned.as_deref_mut()?;
         let keys = self.keys.as_deref()?;
-        let open = owned.link.nominated && !self.closing;
-        open.then_some((Route { transport: self.reference.index, keys, pair: owned.link.pair }, owned))
+        (!self.closing).then_some((Route { transport: self.reference.index, keys, pair: owned.link.pair }, owned))
     }
 }
 

@@ -283,3 +283,22 @@ fn a_failed_send_is_counted_and_harms_nothing() {
     assert_eq!(media.iter().map(|media| media.payload[0]).collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!(stage.drops(DropReason::SendBufferFull), 1);
 }
+
+#[test]
+fn media_flows_on_a_valid_pair_before_it_is_nominated() {
+    let mut stage = Stage::new(1);
+    let mut publisher = stage.add_peer(Profile::AeadAes128Gcm);
+    let mut subscriber = stage.add_peer(Profile::AeadAes128Gcm);
+    stage.connect(0, &mut publisher);
+    let check = subscriber.check(false);
+    stage.inject(0, &subscriber, &check);
+    let ingress = stage.add_ingress(&publisher, Kind::Audio, &[(1_111, 0)]);
+    stage.add_egress(&subscriber, ingress, Kind::Audio);
+    stage.settle();
+    stage.take_sent_to(subscriber.address);
+    let packet = publisher.rtp(Kind::Audio, 1_111, 1, 960, &[7; 50]);
+    stage.inject(0, &publisher, &packet);
+    stage.advance_ms(20);
+    assert_eq!(stage.observed(&subscriber).state, engine_table::transport_state::CHECKING);
+    assert_eq!(receive(&mut stage, &mut subscriber).media.len(), 1, "{:?}", stage.all_drops());
+}
