@@ -6,6 +6,9 @@ use crate::participant::Participant;
 use crate::stats::Stats;
 use crate::until;
 
+/// How long statistics of a new track may take to appear.
+const STATISTICS: Duration = Duration::from_secs(10);
+
 /// One track on its way from the one who publishes to one who receives, over the time of a [`Take`].
 #[derive(Clone, Debug)]
 pub struct Flow {
@@ -41,8 +44,23 @@ pub struct Take {
 }
 
 impl Take {
+    /// Waits until the statistics of both ends name every track that `sender` publishes.
     pub fn now(sender: &Participant, receiver: &Participant) -> Take {
-        Take { way: way(sender, receiver), sender: sender.stats(), receiver: receiver.stats() }
+        until(&format!("statistics of {}", way(sender, receiver)), STATISTICS, || {
+            let take = Take { way: way(sender, receiver), sender: sender.stats(), receiver: receiver.stats() };
+            match take.missing() {
+                None => Ok(take),
+                Some(what) => Err(what),
+            }
+        })
+    }
+
+    fn missing(&self) -> Option<String> {
+        if self.sender.published.is_empty() {
+            return Some("nothing is published".to_owned());
+        }
+        let unknown = self.sender.published.iter().find(|track| self.receiver.received(&track.sid).is_none());
+        unknown.map(|track| format!("the receiver has no statistics of {}", track.sid))
     }
 
     /// Waits until `sender` has encoded `frames` more pictures of some track than at this take, then takes again.
@@ -68,13 +86,20 @@ fn way(sender: &Participant, receiver: &Participant) -> String {
     format!("{} to {}", sender.identity, receiver.identity)
 }
 
-/// What flowed between two takes, for every track that the sender published and the receiver has.
+/// What flowed between two takes, for every track that the sender published.
+///
+/// # Panics
+/// When there is none, or an end lacks a track: a check of every flow must not pass because there was nothing to check.
 pub fn flows(before: &Take, after: &Take) -> Vec<Flow> {
+    assert!(!after.sender.published.is_empty(), "{}: nothing is published", after.way);
     let tracks = after.sender.published.iter();
-    let flows = tracks.filter_map(|sent| {
-        let received = after.receiver.received(&sent.sid)?;
-        let sent_before = before.sender.published(&sent.sid)?;
-        let received_before = before.receiver.received(&sent.sid)?;
+    let flows = tracks.map(|sent| {
+        let lacking = |end: &str| format!("{}: {end} lacks {}", after.way, sent.sid);
+        let received = after.receiver.received(&sent.sid).unwrap_or_else(|| panic!("{}", lacking("the receiver")));
+        let sent_before =
+            before.sender.published(&sent.sid).unwrap_or_else(|| panic!("{}", lacking("the sender's first take")));
+        let received_before =
+            before.receiver.received(&sent.sid).unwrap_or_else(|| panic!("{}", lacking("the receiver's first take")));
         let video = sent.kind == "video";
         let (out, into) = if video {
             (
@@ -87,7 +112,7 @@ pub fn flows(before: &Take, after: &Take) -> Vec<Flow> {
                 received.packets_received - received_before.packets_received,
             )
         };
-        Some(Flow {
+        Flow {
             way: after.way.clone(),
             sid: sent.sid.clone(),
             kind: sent.kind.clone(),
@@ -98,7 +123,7 @@ pub fn flows(before: &Take, after: &Take) -> Vec<Flow> {
             width: received.width,
             height: received.height,
             energy: received.audio_energy - received_before.audio_energy,
-        })
+        }
     });
     flows.collect()
 }
