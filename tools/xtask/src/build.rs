@@ -32,41 +32,60 @@ impl Build {
         Build::of(root, &["--bins", "--lib", "--tests"])
     }
 
+    /// The shared tables with loom's atomics: a build of their own, since features change what a crate is.
+    pub fn interleavings(root: &Path) -> Result<Suite> {
+        let mut products = build(root, &["-p", "engine-table", "--features", "loom", "--lib", "--tests"])?;
+        let mut suite = products.suites.pop().context("cargo built no tests of engine-table")?;
+        suite.name = "interleavings (loom)".to_owned();
+        suite.is_unit = false;
+        Ok(suite)
+    }
+
     /// Only what the tests with real clients run. The same package selection, so that nothing is built twice.
     pub fn interop(root: &Path) -> Result<Build> {
         Build::of(root, &["--bins", "--test", "interop", "--test", "matrix"])
     }
 
     fn of(root: &Path, targets: &[&str]) -> Result<Build> {
-        let began = step::begin("build (profile checked)");
-        let mut command = cargo(root);
-        command.args(["build", "--locked", "--profile", "checked", "--workspace"]).args(targets);
-        command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
-        let mut child = command.spawn().context("starting cargo build")?;
-        let output = BufReader::new(child.stdout.take().context("the output of cargo build")?);
-        let mut suites = Vec::new();
-        let mut node = None;
-        for line in output.lines() {
-            let line = line.context("reading cargo's messages")?;
-            let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-            let Some(executable) = message["executable"].as_str() else { continue };
-            if message["profile"]["test"] == true {
-                suites.push(suite(&message, executable)?);
-            } else if message["target"]["name"] == "millrace" {
-                node = Some(PathBuf::from(executable));
-            }
-        }
-        let status = child.wait().context("waiting for cargo build")?;
-        ensure!(status.success(), "the build failed");
-        step::end("build", began);
-        suites.sort_by(|a, b| (&a.package, !a.is_unit, &a.name).cmp(&(&b.package, !b.is_unit, &b.name)));
-        Ok(Build { suites, node: node.context("cargo built no `millrace`")? })
+        let selection: Vec<&str> = ["--workspace"].iter().chain(targets).copied().collect();
+        let products = build(root, &selection)?;
+        Ok(Build { suites: products.suites, node: products.node.context("cargo built no `millrace`")? })
     }
 
     pub fn suite(&self, package: &str, name: &str) -> Result<&Suite> {
         let found = self.suites.iter().find(|suite| suite.package == package && suite.name == name);
         found.with_context(|| format!("no tests named {name} in {package}"))
     }
+}
+
+struct Products {
+    suites: Vec<Suite>,
+    node: Option<PathBuf>,
+}
+
+fn build(root: &Path, selection: &[&str]) -> Result<Products> {
+    let began = step::begin("build (profile checked)");
+    let mut command = cargo(root);
+    command.args(["build", "--locked", "--profile", "checked"]).args(selection);
+    command.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let mut child = command.spawn().context("starting cargo build")?;
+    let output = BufReader::new(child.stdout.take().context("the output of cargo build")?);
+    let mut products = Products { suites: Vec::new(), node: None };
+    for line in output.lines() {
+        let line = line.context("reading cargo's messages")?;
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        let Some(executable) = message["executable"].as_str() else { continue };
+        if message["profile"]["test"] == true {
+            products.suites.push(suite(&message, executable)?);
+        } else if message["target"]["name"] == "millrace" {
+            products.node = Some(PathBuf::from(executable));
+        }
+    }
+    let status = child.wait().context("waiting for cargo build")?;
+    ensure!(status.success(), "the build failed");
+    step::end("build", began);
+    products.suites.sort_by(|a, b| (&a.package, !a.is_unit, &a.name).cmp(&(&b.package, !b.is_unit, &b.name)));
+    Ok(products)
 }
 
 fn suite(message: &Value, executable: &str) -> Result<Suite> {

@@ -88,6 +88,7 @@ fn test(root: &Path) -> Result<bool> {
     for suite in build.suites.iter().filter(|suite| suite.package != "tools-interop" || suite.is_unit) {
         tally += run::unit(suite)?;
     }
+    tally += run::unit(&Build::interleavings(root)?)?;
     tally += run_interop(&build, &clients, &["interop"], None)?;
     Ok(tally.close())
 }
