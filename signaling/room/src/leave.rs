@@ -43,7 +43,7 @@ impl Room {
         let Some(sid) = self.places.connections.remove(&connection) else { return };
         let Some(participant) = self.participants.get_mut(&sid) else { return };
         participant.link.connection = None;
-        if !participant.is_active() {
+        if !participant.is_active() && !participant.is_up() {
             self.remove(&sid, DisconnectReason::SignalClose, context);
         }
     }

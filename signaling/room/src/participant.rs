@@ -198,10 +198,16 @@ impl Observed {
         (self.dtls, self.channels, self.last_sequence) = (session.dtls, session.channels, session.last_sequence);
     }
 
+    /// DTLS has ended its handshake over a valid pair. libwebrtc nominates a lite peer's pair up to 2.5 s later; the client is in
+    /// at once.
+    fn is_up(&self) -> bool {
+        let path = matches!(self.ice, transport_state::CHECKING | transport_state::CONNECTED);
+        path && self.dtls == dtls_state::CONNECTED
+    }
+
     fn is_connected(&self, data: bool) -> bool {
         const BOTH: u8 = channel_bits::RELIABLE | channel_bits::LOSSY;
-        let ready = self.ice == transport_state::CONNECTED && self.dtls == dtls_state::CONNECTED;
-        ready && (!data || self.channels & BOTH == BOTH)
+        self.is_up() && (!data || self.channels & BOTH == BOTH)
     }
 }
 
@@ -221,6 +227,11 @@ impl Participant {
     /// Counts as somebody: agents, recorders and hidden ones alone do not keep a room.
     pub(crate) fn counts(&self) -> bool {
         !self.is_hidden() && !matches!(self.core.kind, ParticipantKind::Agent | ParticipantKind::Egress)
+    }
+
+    /// The connection that decides about ACTIVE is up, whatever its data channels.
+    pub(crate) fn is_up(&self) -> bool {
+        self.link.observed.get(&self.peer.downlink()).is_some_and(Observed::is_up)
     }
 
     /// The connection that decides about ACTIVE is up, with its data channels.

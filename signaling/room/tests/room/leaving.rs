@@ -55,6 +55,19 @@ fn a_lost_socket_ends_only_who_was_never_active() {
 }
 
 #[test]
+fn a_lost_socket_does_not_end_who_is_up_before_channels_and_nomination() {
+    let mut stage = Stage::new();
+    let client = stage.enter("a", Layout::Single, |_| {});
+    let transport = stage.transports_of(&client.sid)[0];
+    stage.observe(transport, transport_state::CHECKING);
+    stage.session(transport, |session| session.channels = 0);
+    stage.input(Input::SocketLost { connection: client.connection });
+    assert!(stage.participant("a").is_some());
+    stage.advance(61_000);
+    assert!(stage.participant("a").is_none(), "the join still has its time limit");
+}
+
+#[test]
 fn a_failed_transport_asks_for_a_resume_and_ends_the_participant_without_one() {
     let mut stage = Stage::new();
     let mut client = stage.join("a", Layout::Single);
