@@ -91,8 +91,8 @@ impl Transport {
         self.session.is_none() && self.state.dtls == dtls_state::NONE && !self.is_closing()
     }
 
-    /// The client can be reached: a pair is nominated, or a check told its address. (A ClientHello that comes before the client's
-    /// own nomination is kept by libwebrtc until it is ready: observed, Chromium 156.)
+    /// The client can be reached: a pair is nominated, or a check told its address. (A ClientHello that comes before the client
+    /// is ready costs at most a retransmission, 100 ms later.)
     pub fn is_reachable(&self) -> bool {
         self.observed.is_some_and(|observed| match observed.state {
             transport_state::CONNECTED => true,
