@@ -38,6 +38,10 @@ impl SendContext {
         self.0.profile
     }
 
+    pub(crate) fn rtp(&self) -> &Suite {
+        &self.0.rtp
+    }
+
     /// Seals an RTP packet in place.
     ///
     /// **Input** `buffer[..len]` is the packet, followed by room for [`Profile::tag_len`]; `index` is ROC · 2^16 + the

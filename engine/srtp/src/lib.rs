@@ -1,5 +1,5 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714) for the three profiles that the DTLS library negotiates: master keys to session
-//! keys, protection and its removal one packet at a time, index estimation and replay windows.
+//! keys, protection one packet at a time and in batches, its removal one at a time, index estimation and replay windows.
 //!
 //! It holds no per-packet state: contexts are immutable, the caller stores every index and window. It does not parse RTP
 //! beyond the header's length, does no I/O, and after a context is built it never allocates.
@@ -7,6 +7,10 @@
 //! ```text
 //! MasterKey ──kdf──▶ SessionKeys ──▶ SendContext     index from the caller's counter
 //!                               └──▶ ReceiveContext  index from RtpWindow::estimate, RtcpWindow after the fact
+//!
+//! SendContext + packet ──▶ Job ┐
+//! …                            ├──▶ Sealer::seal, one per worker
+//! SendContext + packet ──▶ Job ┘
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -19,19 +23,23 @@ mod aes_gcm;
 mod context;
 mod error;
 mod header;
+mod job;
 mod kdf;
 mod master;
 mod profile;
 mod replay;
+mod sealer;
 mod suite;
 #[cfg(test)]
 mod vectors;
 
 pub use context::{ReceiveContext, SendContext};
 pub use error::SrtpError;
+pub use job::Job;
 pub use master::{MasterKey, split_exported};
 pub use profile::Profile;
 pub use replay::{Replay, RtcpWindow, RtpWindow};
+pub use sealer::{Kernels, Sealer};
 
 /// Largest packet index: ROC (32 bits) ‖ SEQ (16 bits), RFC 3711 §3.3.1. Beyond it the master key is exhausted.
 pub const RTP_INDEX_MAX: u64 = (1 << 48) - 1;
