@@ -44,6 +44,10 @@ pub const AUDIO_SLOTS: usize = 64;
 pub const NACK_ENTRIES: usize = 512;
 /// Egress packets in one datagram may grow by extensions (20), RTX (2) and tag (16).
 pub const SEND_BYTES: usize = 1_600;
+/// A train, datagrams to one destination in one send (UDP_SEGMENT): 32 of 1,250 B.
+pub const TRAIN_BYTES: usize = 40_000;
+/// Datagrams of a train: the kernel's `UDP_MAX_SEGMENTS` before Linux 6.9.
+pub const TRAIN_PACKETS: usize = 64;
 /// Changed rows that a worker takes in one turn, so that a burst of joins cannot starve packets.
 pub const ROWS_PER_TURN: usize = 64;
 

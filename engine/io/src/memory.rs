@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use engine_base::limits::SEND_BYTES;
+use engine_base::limits::{SEND_BYTES, TRAIN_BYTES};
 use engine_table::SocketAddress;
 
+use crate::arena::Arena;
 use crate::batch::{Arrived, Batch, RECEIVE_PAYLOAD_BYTES};
 use crate::port::{Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
 
@@ -47,7 +48,8 @@ pub struct MemoryPort {
 
 #[derive(Debug)]
 pub struct MemorySender {
-    slots: Vec<Box<[u8]>>,
+    slots: Arena,
+    slot_bytes: usize,
     free: Vec<u32>,
     sent: VecDeque<Packet>,
     /// Buffers of packets that were taken, for reuse.
@@ -60,15 +62,16 @@ pub struct MemorySender {
 }
 
 impl MemoryPort {
-    /// **Input**: the local address of each socket; `slots` sends per turn, each of `SEND_BYTES`.
+    /// **Input**: the local address of each socket; `slots` sends per turn, each of `TRAIN_BYTES`.
     pub fn new(addresses: &[SocketAddress], slots: u32) -> Self {
-        Self::with_slot_bytes(addresses, slots, SEND_BYTES)
+        Self::with_slot_bytes(addresses, slots, TRAIN_BYTES)
     }
 
     pub fn with_slot_bytes(addresses: &[SocketAddress], slots: u32, slot_bytes: usize) -> Self {
         assert!(slot_bytes >= SEND_BYTES);
         let sender = MemorySender {
-            slots: (0..slots).map(|_| vec![0; slot_bytes].into_boxed_slice()).collect(),
+            slots: Arena::new(slots as usize * slot_bytes).expect("address space for a test's slots"),
+            slot_bytes,
             free: (0..slots).rev().collect(),
             sent: VecDeque::with_capacity(slots as usize),
             spare: Vec::new(),
@@ -213,7 +216,20 @@ impl Sender for MemorySender {
     }
 
     fn bytes<'a>(&'a mut self, slot: &'a mut SendSlot) -> &'a mut [u8] {
-        &mut self.slots[slot.index as usize]
+        // SAFETY: the slot is reserved and borrowed (invariant 3).
+        unsafe { self.slots.slice(slot.index as usize * self.slot_bytes, self.slot_bytes) }
+    }
+
+    fn bytes_of<'a>(&'a mut self, slots: &'a mut [SendSlot]) -> impl Iterator<Item = &'a mut [u8]> {
+        let Self { slots: memory, slot_bytes, .. } = self;
+        slots.iter_mut().map(|slot| {
+            // SAFETY: each slot is reserved, exists once and is borrowed (invariant 3), so the slices are disjoint.
+            unsafe { memory.slice(slot.index as usize * *slot_bytes, *slot_bytes) }
+        })
+    }
+
+    fn slot_bytes(&self) -> usize {
+        self.slot_bytes
     }
 
     fn release(&mut self, slot: SendSlot) {
@@ -221,7 +237,10 @@ impl Sender for MemorySender {
     }
 
     fn commit(&mut self, slot: SendSlot, outgoing: Outgoing) {
-        let payload = &self.slots[slot.index as usize][..outgoing.bytes as usize];
+        let (at, bytes) = (slot.index as usize * self.slot_bytes, outgoing.bytes as usize);
+        assert!(bytes <= self.slot_bytes, "longer than a slot");
+        // SAFETY: the slot is reserved until the end of this call (invariant 3).
+        let payload: &[u8] = unsafe { self.slots.slice(at, bytes) };
         self.sends += 1;
         match self.faults.pop_front() {
             None | Some(0) => {

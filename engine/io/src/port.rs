@@ -42,8 +42,14 @@ pub trait Sender {
     /// given back by [`Sender::release`].
     fn reserve(&mut self) -> Option<SendSlot>;
 
-    /// Bytes of a reserved slot, at least `engine_base::limits::SEND_BYTES`. Their content is that of an earlier send.
+    /// Bytes of a reserved slot, [`Sender::slot_bytes`]. Their content is that of an earlier send.
     fn bytes<'a>(&'a mut self, slot: &'a mut SendSlot) -> &'a mut [u8];
+
+    /// Bytes of several reserved slots, usable together, in their order.
+    fn bytes_of<'a>(&'a mut self, slots: &'a mut [SendSlot]) -> impl Iterator<Item = &'a mut [u8]>;
+
+    /// Bytes of every slot, at least `engine_base::limits::SEND_BYTES`: the longest train.
+    fn slot_bytes(&self) -> usize;
 
     fn release(&mut self, slot: SendSlot);
 
@@ -55,7 +61,8 @@ pub trait Sender {
     /// that worker's `sleeping` word was 1, read after the publication and a SeqCst fence.
     fn wake(&mut self, worker: u32);
 
-    /// Submits what is queued; `wait` does it too.
+    /// Submits what is queued and frees the slots of what has been sent, so that the next batch uses the same memory; `wait`
+    /// submits too. **Cost**: one syscall.
     fn flush(&mut self);
 
     /// The next failed send since the last call. A port keeps as many as it has slots; more are only counted.

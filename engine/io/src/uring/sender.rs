@@ -152,7 +152,6 @@ impl UringSender {
     #[cold]
     fn reserve_after_submit(&mut self) -> Option<SendSlot> {
         self.flush();
-        self.reap();
         self.free.pop().map(|index| SendSlot { index })
     }
 }
@@ -180,6 +179,20 @@ impl Sender for UringSender {
     fn bytes<'a>(&'a mut self, slot: &'a mut SendSlot) -> &'a mut [u8] {
         // SAFETY: the slot is reserved and borrowed (invariant 3), so nobody else touches its payload.
         unsafe { self.memory.slice(slot.index as usize * self.stride + MESSAGE_BYTES, self.slot_bytes) }
+    }
+
+    #[inline]
+    fn bytes_of<'a>(&'a mut self, slots: &'a mut [SendSlot]) -> impl Iterator<Item = &'a mut [u8]> {
+        let Self { memory, stride, slot_bytes, .. } = self;
+        slots.iter_mut().map(|slot| {
+            // SAFETY: each slot is reserved, exists once and is borrowed (invariant 3), so the payloads are disjoint.
+            unsafe { memory.slice(slot.index as usize * *stride + MESSAGE_BYTES, *slot_bytes) }
+        })
+    }
+
+    #[inline]
+    fn slot_bytes(&self) -> usize {
+        self.slot_bytes
     }
 
     fn release(&mut self, slot: SendSlot) {
@@ -233,6 +246,7 @@ impl Sender for UringSender {
 
     fn flush(&mut self) {
         self.queue.submit();
+        self.reap();
     }
 
     fn poll_failure(&mut self) -> Option<SendFailure> {

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use engine_base::limits::SEND_BYTES;
+use engine_base::limits::TRAIN_BYTES;
 
 /// Receive buffers of a worker: a turn of 256 datagrams and what arrives while it is handled; 1,024 × 1,600 B = 1.6 MB.
 pub const RECEIVE_BUFFERS: u16 = 1_024;
-/// Sends in flight before the port submits by itself; 1,024 × 1,728 B = 1.8 MB.
-pub const SEND_SLOTS: u32 = 1_024;
+/// Sends in flight before the port submits by itself: four batches of 32 trains. Memory appears when a slot is used, and the slot
+/// freed last is used first.
+pub const SEND_SLOTS: u32 = 128;
 
 /// What a port is made of.
 #[derive(Debug)]
@@ -21,13 +22,13 @@ pub struct UringConfig {
     /// A power of two ≤ 32,768.
     pub receive_buffers: u16,
     pub send_slots: u32,
-    /// Bytes of a send slot, [`SEND_BYTES`] to 65,536: the longest train.
+    /// Bytes of a send slot, `SEND_BYTES` to 65,507: the longest train.
     pub send_slot_bytes: usize,
 }
 
 impl UringConfig {
     pub fn new(sockets: Vec<OwnedFd>, wake: Option<OwnedFd>) -> Self {
-        Self { sockets, wake, receive_buffers: RECEIVE_BUFFERS, send_slots: SEND_SLOTS, send_slot_bytes: SEND_BYTES }
+        Self { sockets, wake, receive_buffers: RECEIVE_BUFFERS, send_slots: SEND_SLOTS, send_slot_bytes: TRAIN_BYTES }
     }
 }
 
