@@ -44,6 +44,8 @@ pub struct Offered {
     /// Sections that the client receives on, whether they carry a track or not.
     pub receiving: SectionCounts,
     pub has_application: bool,
+    /// The client has applied our last answer, as it could not offer before: see [`OfferedPc::told_tracks`].
+    pub applied: bool,
 }
 
 /// A section on which the client sends.
@@ -87,6 +89,18 @@ pub struct OfferedPc {
     media: MediaPool,
     pending: Option<PendingOffer>,
     asked: Asked,
+    delivery: Delivery,
+}
+
+/// Whether the client has applied our last answer, as far as that told it of tracks of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Delivery {
+    #[default]
+    Applied,
+    /// It is on its way, with news of these sections.
+    Sent(Vec<u16>),
+    /// The signal connection broke while it was on its way: the next answer tells everything again.
+    Doubtful,
 }
 
 /// An offer without an answer.
@@ -132,6 +146,7 @@ impl OfferedPc {
             media: MediaPool::default(),
             pending: None,
             asked: Asked::default(),
+            delivery: Delivery::default(),
         }
     }
 
@@ -200,7 +215,9 @@ impl OfferedPc {
         self.remote = Some(remote);
         let added = self.receiving().less(receiving(&before));
         self.asked.offer_came(added);
-        let offered = self.offered(description, &before, ice_restart);
+        let applied = self.delivery != Delivery::Doubtful;
+        self.note_applied();
+        let offered = Offered { applied, ..self.offered(description, &before, ice_restart) };
         self.pending = Some(PendingOffer { id, offer });
         Ok(offered)
     }
@@ -245,6 +262,7 @@ impl OfferedPc {
             evicted: Vec::new(),
             receiving: self.receiving(),
             has_application: self.has_application(),
+            applied: false,
         };
         for (section, text) in self.sections.iter().zip(&description.sections) {
             offered.published.extend(self.published(section, text));
@@ -347,11 +365,17 @@ impl OfferedPc {
         let id = pending.id;
         self.version += 1;
         self.pending = None;
-        for section in &mut self.sections {
-            if let Role::Receive(receive) = &mut section.role {
+        let again = self.delivery == Delivery::Doubtful;
+        let mut news = Vec::new();
+        for (index, section) in (0..).zip(&mut self.sections) {
+            if let Role::Receive(receive) = &mut section.role
+                && (again || !receive.is_told())
+            {
                 receive.tell();
+                news.push(index);
             }
         }
+        self.delivery = if news.is_empty() { Delivery::Applied } else { Delivery::Sent(news) };
         Ok(Some(Answer { id, sdp, mid_to_track_id: self.mid_to_track_id() }))
     }
 

@@ -74,6 +74,13 @@ impl Receive {
         }
     }
 
+    /// The client may not have heard of it: an emptied section is not reused before it has.
+    pub(crate) fn doubt(&mut self) {
+        if let Self::Emptied { told } = self {
+            *told = false;
+        }
+    }
+
     /// Without its track; a track that the client never heard of leaves no trace.
     pub(crate) fn emptied(&self) -> Self {
         match self {

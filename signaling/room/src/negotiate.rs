@@ -13,6 +13,10 @@ use crate::room::{Room, local_node};
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
 /// JS sends an AddTrack and the offer that carries it at once; the answer should name the announced codec.
 const HOLD_MS: u64 = 200;
+/// From the end of a step to an applied answer: 1 ms until the rows are adopted, and 10 to 50 ms in a client (observed: Chromium 156,
+/// from an answer to its first setting of the track). An SSRC that comes earlier gets a receiver of its own in libwebrtc, which the
+/// answer then replaces, and the first key frame is lost.
+const APPLY_MS: u64 = 50;
 
 impl Room {
     pub(crate) fn handle_offer(&mut self, sid: &str, offer: &proto::SessionDescription, context: &mut Context<'_>) {
@@ -31,6 +35,9 @@ impl Room {
             && let Some(participant) = self.participants.get_mut(sid)
         {
             participant.peer.trickled = false;
+        }
+        if offered.applied {
+            self.bind_told(sid, context);
         }
         self.note_sections(sid, &offered.published);
         self.stop_tracks(sid, &offered.stopped, context);
@@ -135,14 +142,27 @@ impl Room {
         let candidates = participant.peer.offered.ice().trickles(&context.node.candidates);
         self.out.record(sid, record::PEER);
         self.out.transport(sid, Part::Offered);
-        self.send(sid, Message::Answer(description("answer", answer.id, answer.sdp, answer.mid_to_track_id.clone())));
+        self.send(sid, Message::Answer(description("answer", answer.id, answer.sdp, answer.mid_to_track_id)));
         if first {
             for trickle in trickles(candidates, proto::SignalTarget::Publisher) {
                 self.send(sid, trickle);
             }
         }
-        for track in answer.mid_to_track_id.values() {
-            self.bind_sending(sid, track, context);
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        let told = participant.peer.offered.awaits_application();
+        participant.core.deadlines.apply = told.then(|| context.now.add_ms(APPLY_MS));
+        self.out.record(sid, record::CORE);
+    }
+
+    /// Single layout: the client has applied our last answer, so packets may flow. Nothing tells so but its next offer, or time.
+    pub(crate) fn bind_told(&mut self, sid: &str, context: &mut Context<'_>) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        participant.core.deadlines.apply = None;
+        participant.peer.offered.note_applied();
+        let told: Vec<String> = participant.peer.offered.told_tracks().map(str::to_owned).collect();
+        self.out.record(sid, record::CORE | record::PEER);
+        for track in told {
+            self.bind_sending(sid, &track, context);
         }
     }
 

@@ -92,6 +92,9 @@ pub(crate) struct Deadlines {
     /// Our answer waits no longer for the AddTrack of a section.
     #[serde(with = "stored::time_option")]
     pub(crate) hold: Option<TimeNs>,
+    /// The client has applied our answer by then.
+    #[serde(with = "stored::time_option")]
+    pub(crate) apply: Option<TimeNs>,
 }
 
 /// Large and seldom changed: a mute must not write 512 KiB of metadata.

@@ -92,6 +92,7 @@ impl Room {
         let protocol = participant.core.client.protocol;
         participant.peer.offered.resumed();
         participant.core.deadlines.hold = None;
+        participant.core.deadlines.apply = None;
         let reconnect = proto::ReconnectResponse {
             ice_servers: context.node.ice_servers.clone(),
             client_configuration: None,

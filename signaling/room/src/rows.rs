@@ -37,7 +37,8 @@ impl Room {
             (permission.can_publish_data, data_flags::CAN_PUBLISH),
             (permission.hidden, data_flags::HIDDEN),
             (agent, data_flags::AGENT),
-            (permission.can_subscribe, data_flags::CAN_RECEIVE),
+            // The permission to subscribe is about media.
+            (true, data_flags::CAN_RECEIVE),
         ];
         row.flags = flags.into_iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag);
         row.group = self.record.group;

@@ -38,7 +38,8 @@ impl Room {
     fn deadline_of(participant: &Participant) -> Option<TimeNs> {
         let deadlines = &participant.core.deadlines;
         let connected = participant.link.connection.is_some();
-        let of_socket = [deadlines.refresh, deadlines.answer].into_iter().flatten().filter(|_| connected);
+        let of_socket =
+            [deadlines.refresh, deadlines.answer, deadlines.apply].into_iter().flatten().filter(|_| connected);
         let always = [deadlines.join, deadlines.close, deadlines.hold].into_iter().flatten();
         always.chain(of_socket).min()
     }
@@ -88,6 +89,9 @@ impl Room {
         let connected = self.participants.get(sid).is_some_and(|participant| participant.link.connection.is_some());
         if connected && due(deadlines.answer) {
             return self.ask_to_reconnect(sid, DisconnectReason::StateMismatch, context);
+        }
+        if connected && due(deadlines.apply) {
+            self.bind_told(sid, context);
         }
         if connected && due(deadlines.refresh) {
             self.send_refresh_token(sid, context);

@@ -184,7 +184,7 @@ pub mod data_flags {
     pub const HIDDEN: u16 = 2;
     /// Agents may send transcriptions and name another participant as the sender of some packets.
     pub const AGENT: u16 = 4;
-    /// Receives only what is addressed to it or to everybody; cleared while the participant has no permission to subscribe.
+    /// Receives what is addressed to it or to everybody. LiveKit's permission to subscribe does not matter here.
     pub const CAN_RECEIVE: u16 = 8;
 }
 

@@ -4,7 +4,7 @@ use engine_base::Kind;
 use engine_table::EgressRow;
 use signaling_sdp::{CodecKey, SendTrack};
 
-use super::{Layout, OfferedPc};
+use super::{Delivery, Layout, OfferedPc};
 use crate::requirement::SectionCounts;
 use crate::rows;
 use crate::section::{Receive, Role, Section, engine_kind};
@@ -65,7 +65,26 @@ impl OfferedPc {
 
     /// Whether the client has yet to learn of a placed or freed track.
     pub fn needs_offer(&self) -> bool {
-        self.sections.iter().filter_map(Section::receive).any(|receive| !receive.is_told())
+        let untold = |receive: &Receive| !receive.is_told();
+        self.delivery == Delivery::Doubtful || self.sections.iter().filter_map(Section::receive).any(untold)
+    }
+
+    /// Our last answer told the client of tracks, and nothing says so far that it has applied it.
+    pub fn awaits_application(&self) -> bool {
+        matches!(self.delivery, Delivery::Sent(_))
+    }
+
+    /// The client has had time enough to apply the last answer.
+    pub fn note_applied(&mut self) {
+        if self.awaits_application() {
+            self.delivery = Delivery::Applied;
+        }
+    }
+
+    /// Tracks that an answer has told the client of. Once that is applied, it knows their SSRCs.
+    pub fn told_tracks(&self) -> impl Iterator<Item = &str> {
+        let told = |section: &&Section| section.receive().is_some_and(Receive::is_told);
+        self.sections.iter().filter(told).filter_map(Section::track).map(|track| track.track_id.as_str())
     }
 
     /// The `media_sections_requirement` to send now, if any: sections that the client shall add for `waiting` tracks without
@@ -88,9 +107,16 @@ impl OfferedPc {
         self.asked.ask(needed, self.needs_offer())
     }
 
-    /// The client resumed: what was asked of it may be lost. Its next offer settles that.
+    /// The client resumed: what was asked of it, and an answer that was on its way, may be lost. Its next offer settles that.
     pub fn resumed(&mut self) {
         self.asked.resumed();
+        let Delivery::Sent(news) = &self.delivery else { return };
+        for index in news {
+            if let Some(Role::Receive(receive)) = self.sections.get_mut(usize::from(*index)).map(|it| &mut it.role) {
+                receive.doubt();
+            }
+        }
+        self.delivery = Delivery::Doubtful;
     }
 
     /// Fills an egress row but `state`, `generation`, `ingress`, `priority`, `label`, the layer limits and the flag enabled.

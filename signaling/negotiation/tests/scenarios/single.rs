@@ -127,6 +127,32 @@ fn a_freed_section_is_inactive_once_before_it_carries_another_track() {
 }
 
 #[test]
+fn an_answer_that_was_lost_with_its_socket_is_told_again_before_a_section_is_reused() {
+    let join = first_sections(CHROMIUM_SINGLE, JOIN_SECTIONS);
+    let mut pc = single();
+    offer(&mut pc, 1, &join);
+    pc.place(Kind::Video, track("v", 20, Some(21)), &keys(Codec::Vp8)).unwrap();
+    answer(&mut pc, &join);
+    assert!(pc.awaits_application());
+    assert_eq!(pc.told_tracks().collect::<Vec<_>>(), ["TR_v"]);
+    pc.note_applied();
+    pc.resumed();
+    assert!(!pc.needs_offer(), "what was applied is not doubted");
+
+    pc.free("3");
+    assert!(offer(&mut pc, 2, &join).applied);
+    answer(&mut pc, &join);
+    let mut pc = restored(pc);
+    pc.resumed();
+    assert!(pc.needs_offer());
+    assert_eq!(pc.place(Kind::Video, track("w", 30, Some(31)), &keys(Codec::Vp8)).as_deref(), Some("4"));
+    assert!(!offer(&mut pc, 3, &join).applied);
+    let (_, description) = answer(&mut pc, &join);
+    assert_eq!(description.section("3").unwrap().direction, Direction::Inactive);
+    assert!(offer(&mut pc, 4, &join).applied && !pc.needs_offer());
+}
+
+#[test]
 fn sections_are_asked_for_once() {
     let join = first_sections(CHROMIUM_SINGLE, JOIN_SECTIONS);
     let mut pc = single();

@@ -71,7 +71,7 @@ fn revoking_publish_ends_tracks_in_the_recorded_order() {
 }
 
 #[test]
-fn revoking_subscribe_ends_egresses_and_data_and_granting_it_brings_them_back() {
+fn revoking_subscribe_ends_egresses_but_no_data_and_granting_it_brings_them_back() {
     let mut stage = Stage::new();
     let mut publisher = stage.join("p", Layout::Dual);
     let track = stage.publish(&mut publisher, microphone("mic"));
@@ -89,7 +89,7 @@ fn revoking_subscribe_ends_egresses_and_data_and_granting_it_brings_them_back() 
         let row = stage.world.desired.datas.values().find(|row| row.identity.as_str() == "a").unwrap();
         (stage.egresses_of(&track).len(), row.flags & data_flags::CAN_RECEIVE != 0)
     };
-    assert_eq!(permit(&mut stage, false), (0, false));
+    assert_eq!(permit(&mut stage, false), (0, true));
     assert_eq!(permit(&mut stage, true), (1, true));
 }
 

@@ -153,6 +153,9 @@ pub fn camera(cid: &str) -> proto::AddTrackRequest {
     }
 }
 
+/// A client takes an answer of ours in at most this time.
+const APPLY_MS: u64 = 50;
+
 /// The pool that today's clients offer first.
 pub fn pool() -> Vec<Part> {
     let mut parts = vec![Part::Receive("audio"); 3];
@@ -494,7 +497,11 @@ impl Stage {
     pub fn settle_mut(&mut self, client: &mut Client) -> Vec<Message> {
         let mut others = Vec::new();
         for _ in 0..20 {
-            let messages = self.take(client);
+            let mut messages = self.take(client);
+            if messages.is_empty() {
+                self.advance(APPLY_MS);
+                messages = self.take(client);
+            }
             if messages.is_empty() {
                 break;
             }

@@ -54,6 +54,50 @@ fn a_published_track_reaches_a_subscriber_after_the_update_that_names_it() {
 }
 
 #[test]
+fn in_the_single_layout_nothing_flows_before_the_client_can_have_applied_the_answer() {
+    let mut stage = Stage::new();
+    let mut subscriber = stage.join("s", Layout::Single);
+    let mut publisher = stage.join("p", Layout::Single);
+    let (first, second) =
+        (stage.publish(&mut publisher, camera("one")), stage.publish(&mut publisher, microphone("two")));
+    stage.take(&subscriber);
+    stage.offer(&mut subscriber);
+    assert!(names(&stage.take(&subscriber)).contains(&"answer"));
+    assert!(!enabled(&stage.egresses_of(&first)[0]), "the answer is on its way");
+    stage.advance(49);
+    assert!(!enabled(&stage.egresses_of(&first)[0]));
+    stage.advance(1);
+    assert!(enabled(&stage.egresses_of(&first)[0]) && enabled(&stage.egresses_of(&second)[0]));
+
+    let third = stage.publish(&mut publisher, microphone("three"));
+    stage.offer(&mut subscriber);
+    assert!(!enabled(&stage.egresses_of(&third)[0]));
+    stage.offer(&mut subscriber);
+    assert!(enabled(&stage.egresses_of(&third)[0]), "an offer can only follow the answer to the one before");
+}
+
+#[test]
+fn an_answer_that_may_be_lost_enables_nothing_until_another_one_is_given() {
+    let mut stage = Stage::new();
+    let mut subscriber = stage.join("s", Layout::Single);
+    let mut publisher = stage.join("p", Layout::Single);
+    let track = stage.publish(&mut publisher, camera("cam"));
+    stage.take(&subscriber);
+    stage.offer(&mut subscriber);
+    stage.input(Input::SocketLost { connection: subscriber.connection });
+    stage.advance(5_000);
+    assert!(!enabled(&stage.egresses_of(&track)[0]));
+    stage.resume(&mut subscriber, |_| {});
+    let messages = stage.take(&subscriber);
+    let asked = names(&messages).iter().filter(|name| **name == "media_sections_requirement").count();
+    assert_eq!(asked, 1, "the client is asked for an offer: {:?}", names(&messages));
+    stage.offer(&mut subscriber);
+    assert!(!enabled(&stage.egresses_of(&track)[0]), "this offer may have crossed the lost answer");
+    stage.advance(50);
+    assert!(enabled(&stage.egresses_of(&track)[0]));
+}
+
+#[test]
 fn each_subscription_has_new_ssrcs_and_its_own_permission_update() {
     both(|layout| {
         let mut stage = Stage::new();
