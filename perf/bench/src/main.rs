@@ -24,7 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use perf_load::{Scenario, Server};
+use perf_load::{Scenario, Server, Srtp};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::ctl::Ctl;
@@ -88,6 +88,9 @@ struct Line {
     /// Subscribers instead of the scenario's.
     #[arg(long)]
     subscribers: Option<u32>,
+    /// SRTP profile instead of the scenario's: aes-cm, gcm-128 or gcm-256.
+    #[arg(long)]
+    srtp: Option<Srtp>,
     /// Writes everything as JSON too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -146,6 +149,7 @@ fn scenario(line: &Line) -> Result<Scenario> {
     let mut scenario = Scenario::load(&line.scenario)?;
     scenario.steady.seconds = line.seconds.unwrap_or(scenario.steady.seconds);
     scenario.subscribers.count = line.subscribers.unwrap_or(scenario.subscribers.count);
+    scenario.srtp = line.srtp.unwrap_or(scenario.srtp);
     scenario.check()?;
     Ok(scenario)
 }

@@ -14,6 +14,8 @@ const SCTP_PORT: u16 = 5_000;
 const MAX_MESSAGE_SIZE: u32 = 262_144;
 const VP8: (u8, u8) = (96, 97);
 const OPUS: u8 = 111;
+/// We are the DTLS client on every connection, offered or answered (RFC 8842 §5.2): the client offers the SRTP profiles.
+const SETUP: Setup = Setup::Active;
 
 /// What the server said about its end.
 #[derive(Clone, Debug)]
@@ -21,7 +23,6 @@ pub struct Remote {
     pub ice: IceCredentials,
     pub fingerprint: Fingerprint,
     pub ice_lite: bool,
-    pub setup: Setup,
     pub has_data: bool,
     pub candidates: Vec<Candidate>,
 }
@@ -32,7 +33,6 @@ impl Remote {
             ice: description.ice().context("the server's description has no ICE credentials")?.clone(),
             fingerprint: description.fingerprint().context("the server's description has no fingerprint")?.clone(),
             ice_lite: description.ice_lite,
-            setup: description.setup().unwrap_or(Setup::ActPass),
             has_data: description.sections.iter().any(|section| section.data.is_some() && !section.rejected),
             candidates: description.candidates().cloned().collect(),
         })
@@ -46,7 +46,6 @@ pub struct Local<'a> {
     pub version: u64,
     pub ice: &'a IceCredentials,
     pub fingerprint: &'a Fingerprint,
-    pub setup: Setup,
 }
 
 /// A track to publish.
@@ -174,7 +173,7 @@ fn transport(text: &mut String, local: &Local<'_>, mid: &str) {
     let IceCredentials { ufrag, password } = local.ice;
     let _ =
         write!(text, "c=IN IP4 0.0.0.0\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\na=ice-options:trickle\r\n");
-    let _ = write!(text, "a=fingerprint:{}\r\na=setup:{}\r\na=mid:{mid}\r\n", local.fingerprint, local.setup.name());
+    let _ = write!(text, "a=fingerprint:{}\r\na=setup:{}\r\na=mid:{mid}\r\n", local.fingerprint, SETUP.name());
 }
 
 fn data_section(text: &mut String, local: &Local<'_>, mid: &str) {
@@ -277,7 +276,7 @@ mod tests {
     }
 
     fn local<'a>(ice: &'a IceCredentials, fingerprint: &'a Fingerprint) -> Local<'a> {
-        Local { session_id: 1, version: 2, ice, fingerprint, setup: Setup::ActPass }
+        Local { session_id: 1, version: 2, ice, fingerprint }
     }
 
     #[test]
@@ -298,8 +297,7 @@ mod tests {
     fn the_answer_to_a_recorded_offer_mirrors_its_sections() {
         let offer = SessionDescription::parse(OFFER).unwrap();
         let (ice, fingerprint) = (ice::credentials(), Fingerprint::sha256([7; 32]));
-        let local = Local { setup: Setup::Active, ..local(&ice, &fingerprint) };
-        let answer = SessionDescription::parse(&subscriber_answer(&local, &offer)).unwrap();
+        let answer = SessionDescription::parse(&subscriber_answer(&local(&ice, &fingerprint), &offer)).unwrap();
         let mids = |description: &SessionDescription| {
             description.sections.iter().map(|section| section.mid.clone()).collect::<Vec<_>>()
         };

@@ -15,6 +15,7 @@ mod clock;
 mod connection;
 mod crew;
 mod description;
+mod dtls;
 mod ice;
 mod load;
 mod opus;
@@ -34,6 +35,6 @@ mod vp8;
 
 pub use load::{Load, Progress};
 pub use run::{Joins, Observer, Outcome, Phase, Steady, run};
-pub use scenario::{AudioShape, Pacing, PublisherGroup, Scenario, VideoShape};
+pub use scenario::{AudioShape, Pacing, PublisherGroup, Scenario, Srtp, VideoShape};
 pub use server::Server;
 pub use tally::{Tally, profile_name};

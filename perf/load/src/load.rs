@@ -49,7 +49,7 @@ impl Load {
     /// Starts threads; nobody joins yet. **Errors**: a server that may not be loaded, or no threads.
     pub fn start(server: &Server, scenario: &Scenario) -> Result<Self> {
         let address = server.address()?;
-        let identity = Identity::new()?;
+        let identity = Identity::new(&[scenario.srtp.profile()])?;
         let shared = Arc::new(Shared::default());
         let wall = clock::wall_offset();
         let names = std::iter::once("load-publish".to_owned());

@@ -11,7 +11,7 @@ use quinn_udp::RecvMeta;
 use signaling_protocol::proto::{
     self, AddTrackRequest, SignalTarget, TrackSource, TrackType, TrickleRequest, signal_request, signal_response,
 };
-use signaling_sdp::{Candidate, CandidateInit, Protocol, SessionDescription, Setup};
+use signaling_sdp::{Candidate, CandidateInit, Protocol, SessionDescription};
 
 use crate::connection::{Connection, Identity, Side};
 use crate::description::{self, Local, OfferedTrack, Remote};
@@ -244,7 +244,7 @@ impl Participant {
     fn offer(&mut self, scope: &mut Scope<'_>) -> Result<()> {
         let Some(link) = &mut self.publisher else { return Ok(()) };
         let tracks: Vec<OfferedTrack> = self.publications.iter().map(|each| each.offered.clone()).collect();
-        let sdp = description::publisher_offer(&link.local(&scope.identity.fingerprint, Setup::ActPass), &tracks);
+        let sdp = description::publisher_offer(&link.local(&scope.identity.fingerprint), &tracks);
         let offer = proto::SessionDescription { r#type: "offer".to_owned(), sdp, id: 1, ..Default::default() };
         self.signal.send(signal_request::Message::Offer(offer))
     }
@@ -269,7 +269,7 @@ impl Participant {
         let link = &mut self.subscriber;
         link.connection.set_remote(&remote, scope.now)?;
         self.reception.set_streams(&description::announced_streams(&offer));
-        let sdp = description::subscriber_answer(&link.local(&scope.identity.fingerprint, Setup::Active), &offer);
+        let sdp = description::subscriber_answer(&link.local(&scope.identity.fingerprint), &offer);
         let answer = proto::SessionDescription { r#type: "answer".to_owned(), sdp, id, ..Default::default() };
         self.signal.send(signal_request::Message::Answer(answer))?;
         self.take_candidates(false, remote.candidates, false, scope)
@@ -428,10 +428,10 @@ impl Link {
         }
     }
 
-    fn local<'a>(&'a mut self, fingerprint: &'a signaling_sdp::Fingerprint, setup: Setup) -> Local<'a> {
+    fn local<'a>(&'a mut self, fingerprint: &'a signaling_sdp::Fingerprint) -> Local<'a> {
         self.version += 1;
         let (session_id, version) = (self.session_id, self.version);
-        Local { session_id, version, ice: &self.connection.credentials, fingerprint, setup }
+        Local { session_id, version, ice: &self.connection.credentials, fingerprint }
     }
 
     fn handle_timeout(&mut self, now: TimeNs) -> Result<()> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use engine_srtp::Profile;
 use serde::{Deserialize, Serialize};
 
 const PARTICIPANTS_MAX: u32 = 20_000;
@@ -16,12 +17,58 @@ pub struct Scenario {
     pub name: String,
     #[serde(default)]
     pub about: String,
+    /// What every connection offers, and nothing else.
+    #[serde(default)]
+    pub srtp: Srtp,
     pub publishers: Vec<PublisherGroup>,
     pub subscribers: SubscriberGroup,
     #[serde(default)]
     pub joins: JoinPlan,
     #[serde(default)]
     pub steady: SteadyPlan,
+}
+
+/// SRTP profiles by short names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Srtp {
+    /// SRTP_AES128_CM_HMAC_SHA1_80: what browsers take.
+    #[default]
+    AesCm,
+    #[serde(rename = "gcm-128")]
+    Gcm128,
+    #[serde(rename = "gcm-256")]
+    Gcm256,
+}
+
+impl Srtp {
+    pub const ALL: [Self; 3] = [Self::AesCm, Self::Gcm128, Self::Gcm256];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AesCm => "aes-cm",
+            Self::Gcm128 => "gcm-128",
+            Self::Gcm256 => "gcm-256",
+        }
+    }
+
+    pub fn profile(self) -> Profile {
+        match self {
+            Self::AesCm => Profile::Aes128CmSha1_80,
+            Self::Gcm128 => Profile::AeadAes128Gcm,
+            Self::Gcm256 => Profile::AeadAes256Gcm,
+        }
+    }
+}
+
+impl std::str::FromStr for Srtp {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|srtp| srtp.name() == text);
+        found
+            .with_context(|| format!("{text:?} is no SRTP profile; there are {}", Self::ALL.map(Self::name).join(", ")))
+    }
 }
 
 /// Publishers that are alike.
@@ -234,6 +281,16 @@ mod tests {
         assert_eq!((scenario.publisher_count(), scenario.track_count()), (2, 4));
         assert_eq!(scenario.joins, JoinPlan::default());
         assert_eq!(scenario.publishers[0].video.unwrap().pacing, Pacing::Chrome);
+    }
+
+    #[test]
+    fn srtp_profiles_have_one_name_everywhere() {
+        for srtp in Srtp::ALL {
+            let scenario = Scenario::parse(&format!("srtp = \"{}\"\n{SMALL}", srtp.name())).unwrap();
+            assert_eq!((scenario.srtp, srtp.name().parse::<Srtp>().unwrap()), (srtp, srtp));
+        }
+        assert_eq!(Scenario::parse(SMALL).unwrap().srtp, Srtp::AesCm);
+        assert!("md5".parse::<Srtp>().unwrap_err().to_string().contains("gcm-128"));
     }
 
     #[test]
