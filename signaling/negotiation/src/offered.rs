@@ -63,6 +63,8 @@ pub struct PublishedSection {
     pub codecs: Vec<CodecKey>,
     /// Whether [`OfferedPc::bind_publish`] was called for it.
     pub bound: bool,
+    /// Whether its track was ended by [`OfferedPc::unbind_publish`] and the client has not stopped it so far.
+    pub ended: bool,
 }
 
 /// The answer to the client's last offer.
@@ -293,6 +295,7 @@ impl OfferedPc {
             layers: publish.layers.clone(),
             codecs: text.formats.iter().filter_map(|format| kept(format.payload_type)).collect(),
             bound: publish.request.is_some(),
+            ended: publish.ended,
         })
     }
 
@@ -310,6 +313,7 @@ impl OfferedPc {
     fn set_request(&mut self, mid: &str, request: Option<PublishRequest>) -> bool {
         let Some(section) = self.sections.iter_mut().find(|section| section.mid == mid) else { return false };
         let Role::Publish(publish) = &mut section.role else { return false };
+        publish.ended = request.is_none() && (publish.ended || publish.request.is_some());
         publish.request = request.map(Into::into);
         let offered = self.pending.as_ref().and_then(|pending| pending.offer.description.section(mid));
         if let Some(offered) = offered {

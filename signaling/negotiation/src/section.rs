@@ -41,6 +41,8 @@ pub(crate) struct Publish {
     pub(crate) track: String,
     pub(crate) layers: Vec<PublishedLayer>,
     pub(crate) request: Option<Request>,
+    /// Its track was ended by us; the client still sends.
+    pub(crate) ended: bool,
 }
 
 /// `told`: the client knows it from an answer.
@@ -183,13 +185,13 @@ impl Section {
         }
         if offered.direction.sends() {
             let track = msid(&offered.streams).map(|msid| msid.track.clone()).unwrap_or_default();
-            let request = match known {
-                Some(Role::Publish(known)) if known.track == track => known.request,
-                _ => None,
+            let (request, ended) = match known {
+                Some(Role::Publish(known)) if known.track == track => (known.request, known.ended),
+                _ => (None, false),
             };
             let media = negotiate_publish(offered, policy, &request.map(PublishRequest::from).unwrap_or_default());
             let layers = layers(&offered.streams, &media);
-            return (Role::Publish(Publish { track, layers, request }), media);
+            return (Role::Publish(Publish { track, layers, request, ended }), media);
         }
         if matches!(known, Some(Role::Publish(_) | Role::Stopped)) {
             return (Role::Stopped, negotiate_publish(offered, policy, &PublishRequest::default()));

@@ -42,7 +42,7 @@ impl Room {
             ApiCall::GetParticipant { identity } => self.info_of(&identity).map(ApiReply::Participant),
             ApiCall::RemoveParticipant { identity } => {
                 let reason = proto::DisconnectReason::ParticipantRemoved;
-                self.ask(&identity, Message::End { sid: None, reason }, context)?;
+                self.ask(&identity, Message::End { sid: None, reason, replaced: false }, context)?;
                 Ok(ApiReply::Done)
             }
             ApiCall::MutePublishedTrack(request) => self.mute_published(&request, context),

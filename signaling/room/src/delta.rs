@@ -9,6 +9,7 @@ use signaling_protocol::proto;
 use crate::effect::Effect;
 use crate::input::Context;
 use crate::message::Message;
+use crate::participant::{Participant, is_dependent};
 use crate::response::update;
 use crate::room::Room;
 
@@ -87,9 +88,14 @@ impl Replication {
         self.infos().find(|info| info.identity == identity)
     }
 
-    /// Visible participants, and publishers among them.
+    /// Participants as `num_participants` has them, and visible publishers.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.visible().count(), self.visible().filter(|info| info.is_publisher).count())
+        let counted = self.visible().filter(|info| !is_dependent_info(info)).count();
+        (counted, self.visible().filter(|info| info.is_publisher).count())
+    }
+
+    pub(crate) fn independent(&self) -> usize {
+        self.infos().filter(|info| !is_dependent_info(info)).count()
     }
 
     fn next(&mut self, change: Change) -> Delta {
@@ -147,20 +153,14 @@ impl Room {
         match change {
             Change::Participant(shared) => {
                 let Shared { info, hidden, .. } = *shared;
-                for participant in self.participants.values() {
-                    let Some(connection) = participant.link.connection else { continue };
-                    if !hidden || participant.sid() == info.sid {
-                        self.out.send(connection, update(info.clone()));
-                    }
-                }
+                let sid = info.sid.clone();
+                let told = self.participants.values().filter(|to| !hidden || to.sid() == sid);
+                self.out.broadcast(told.filter_map(|to| to.link.connection), update(info));
             }
             Change::Left { info, hidden, replaced } => {
-                for participant in self.participants.values().filter(|_| !hidden) {
-                    let Some(connection) = participant.link.connection else { continue };
-                    if !replaced || participant.core.client.protocol < PROTOCOL_REPLACES_BY_IDENTITY {
-                        self.out.send(connection, update((*info).clone()));
-                    }
-                }
+                let knows = |to: &&Participant| !replaced || to.core.client.protocol < PROTOCOL_REPLACES_BY_IDENTITY;
+                let told = self.participants.values().filter(|_| !hidden).filter(knows);
+                self.out.broadcast(told.filter_map(|to| to.link.connection), update(*info));
             }
             Change::Message { .. } | Change::Complete => {}
         }
@@ -188,14 +188,20 @@ impl Room {
         match change {
             Change::Participant(shared) => {
                 let sid = shared.info.sid.clone();
-                self.end_replaced(&shared.info, context);
+                self.end_replaced(&shared, context);
                 let replica = Replica { origin, epoch, shared: (*shared).clone() };
-                self.replication.replicas.insert(sid, replica);
+                let before = self.replication.replicas.insert(sid, replica);
+                if shared.hidden && before.is_some_and(|before| !before.shared.hidden) {
+                    self.tell_vanished(shared.info.clone(), context);
+                }
                 self.distribute(Change::Participant(shared));
                 self.note_emptiness(context);
             }
             Change::Left { info, hidden, replaced } => {
                 self.replication.replicas.remove(&info.sid);
+                if !hidden {
+                    self.remember_departed(&info, context.now);
+                }
                 self.distribute(Change::Left { info, hidden, replaced });
                 self.note_emptiness(context);
             }
@@ -209,13 +215,25 @@ impl Room {
     }
 
     /// The same identity joined on another node: the later one wins.
-    fn end_replaced(&mut self, info: &proto::ParticipantInfo, context: &mut Context<'_>) {
+    fn end_replaced(&mut self, by: &Shared, context: &mut Context<'_>) {
+        let info = &by.info;
         let Some(own) = self.own(&info.identity) else { return };
         if (own.core.joined_ms as i64, own.sid()) < (info.joined_at_ms, info.sid.as_str()) {
             let sid = own.sid().to_owned();
             let reason = proto::DisconnectReason::DuplicateIdentity;
-            self.take_message(&sid, Message::End { sid: Some(sid.clone()), reason }, context);
+            let end = Message::End { sid: Some(sid.clone()), reason, replaced: !by.hidden };
+            self.take_message(&sid, end, context);
         }
+    }
+
+    /// A participant that everybody saw is hidden: for the others it has left.
+    pub(crate) fn tell_vanished(&mut self, info: proto::ParticipantInfo, context: &Context<'_>) {
+        let state = proto::participant_info::State::Disconnected as i32;
+        let info = proto::ParticipantInfo { state, tracks: Vec::new(), ..info };
+        self.remember_departed(&info, context.now);
+        let sid = info.sid.clone();
+        let others = self.participants.values().filter(|other| other.sid() != sid);
+        self.out.broadcast(others.filter_map(|other| other.link.connection), update(info));
     }
 
     fn drop_stale(&mut self, origin: &str, epoch: u64, context: &mut Context<'_>) {
@@ -230,13 +248,20 @@ impl Room {
             let Some(replica) = self.replication.replicas.remove(&sid) else { continue };
             let state = proto::participant_info::State::Disconnected as i32;
             let info = proto::ParticipantInfo { state, tracks: Vec::new(), ..replica.shared.info };
+            if !replica.shared.hidden {
+                self.remember_departed(&info, context.now);
+            }
             self.distribute(Change::Left { info: Box::new(info), hidden: replica.shared.hidden, replaced: false });
         }
         self.note_emptiness(context);
     }
 }
 
-fn shared(participant: &crate::participant::Participant) -> Shared {
+fn is_dependent_info(info: &proto::ParticipantInfo) -> bool {
+    is_dependent(info.kind, info.permission.as_ref().unwrap_or(&proto::ParticipantPermission::default()))
+}
+
+fn shared(participant: &Participant) -> Shared {
     Shared {
         info: participant.info(),
         hidden: participant.is_hidden(),

@@ -22,6 +22,11 @@ pub enum Effect {
         connection: ConnectionId,
         message: Box<proto::SignalResponse>,
     },
+    /// The same message to several connections: encoded once.
+    Broadcast {
+        connections: Vec<ConnectionId>,
+        message: Box<proto::SignalResponse>,
+    },
     /// A `refresh_token` with these claims, signed by the server in this place of the order.
     RefreshToken {
         connection: ConnectionId,

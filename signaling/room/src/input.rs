@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::delta::Delta;
-use engine_base::{IngressRef, TimeNs, TransportRef};
-use engine_table::{IngressObserved, SessionRow, TransportObserved};
+use engine_base::{EgressRef, IngressRef, TimeNs, TransportRef};
+use engine_table::{EgressObserved, IngressObserved, SessionRow, TransportObserved};
 use signaling_program::RowAllocator;
 use signaling_protocol::proto;
 use signaling_token::Claims;
@@ -112,6 +112,10 @@ pub enum Input {
     Ingress {
         ingress: IngressRef,
         observed: IngressObserved,
+    },
+    Egress {
+        egress: EgressRef,
+        observed: EgressObserved,
     },
     /// A row of the courier.
     Session {

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use engine_base::TimeNs;
 use signaling_negotiation::{LocalIce, OfferedPc, SubscriberPc};
+use signaling_program::RowChange;
 use signaling_protocol::proto::{self, signal_response::Message};
 use signaling_sdp::AnswerPolicy;
+use signaling_token::Claims;
 
 use crate::effect::Effect;
 use crate::input::{ConnectionId, Context, JoinRequest, Layout};
 use crate::message::Message as ToParticipant;
 use crate::outbox::record;
-use crate::participant::{Bulk, Client, Core, Deadlines, Link, Participant, Peer, Publishing, StoredClaims};
+use crate::participant::{
+    self, Bulk, Client, Core, Deadlines, Link, Participant, Peer, Publishing, StoredClaims, permission_info,
+};
 use crate::response::{self, PING_INTERVAL_S, PING_TIMEOUT_S, leave};
 use crate::room::Room;
 
@@ -30,21 +34,20 @@ impl Room {
         }
         let identity = request.claims.identity().to_owned();
         let replaces = self.own(&identity).is_some() || self.replication.by_identity(&identity).is_some();
-        if !replaces && self.is_full() {
+        if !replaces && !is_dependent(&request.claims) && self.is_full() {
             return self.refuse(request.connection, proto::DisconnectReason::JoinFailure);
         }
-        let Some(peer) = new_peer(request.layout, context) else {
+        let Some(peer) = self.new_peer(request.layout, context) else {
             return self.refuse(request.connection, proto::DisconnectReason::JoinFailure);
         };
-        self.end_former(&identity, context);
+        self.end_former(&request.claims, context);
         let sid = self.admit(&request, peer, context);
         self.welcome(&sid, request, replaces, context);
     }
 
     fn is_full(&self) -> bool {
         let most = self.record.max_participants as usize;
-        let counted = self.participants.values().filter(|participant| participant.counts()).count();
-        most > 0 && counted + self.replication.counts().0 >= most
+        most > 0 && self.independent() >= most
     }
 
     /// Without a session: `leave` is the first and only message.
@@ -54,9 +57,27 @@ impl Room {
     }
 
     /// Another session of the identity ends before anybody sees the new one.
-    fn end_former(&mut self, identity: &str, context: &mut Context<'_>) {
+    fn end_former(&mut self, claims: &Claims, context: &mut Context<'_>) {
         let reason = proto::DisconnectReason::DuplicateIdentity;
-        self.post(identity, ToParticipant::End { sid: None, reason }, context);
+        let replaced = !claims.permission().hidden;
+        self.post(claims.identity(), ToParticipant::End { sid: None, reason, replaced }, context);
+    }
+
+    /// Rows of a peer; `None` when the tables are full.
+    fn new_peer(&mut self, layout: Layout, context: &mut Context<'_>) -> Option<Peer> {
+        let uplink = new_ice(context)?;
+        let downlink = match layout {
+            Layout::Single => None,
+            Layout::Dual => {
+                let downlink = new_ice(context);
+                if downlink.is_none() {
+                    self.out.last.push(RowChange::FreeTransport(uplink.transport()));
+                    return None;
+                }
+                downlink
+            }
+        };
+        Some(peer(uplink, downlink, context))
     }
 
     fn admit(&mut self, request: &JoinRequest, peer: Peer, context: &mut Context<'_>) -> String {
@@ -101,7 +122,7 @@ impl Room {
         self.places.connections.insert(request.connection, sid.clone());
         self.adopt(Participant { core, bulk, peer, subscriptions: BTreeMap::new(), link });
         self.record_all(&sid);
-        if !std::mem::replace(&mut self.record.ever_joined, true) {
+        if !is_dependent(claims) && !std::mem::replace(&mut self.record.ever_joined, true) {
             self.out.room = true;
         }
         self.note_emptiness(context);
@@ -186,30 +207,28 @@ impl Room {
     }
 }
 
-/// Rows of a peer; `None` when the tables are full.
-fn new_peer(layout: Layout, context: &mut Context<'_>) -> Option<Peer> {
+fn new_ice(context: &mut Context<'_>) -> Option<LocalIce> {
+    let transport = context.rows.transport()?;
+    Some(LocalIce::new(transport, context.node.node_tag, context.ice()))
+}
+
+/// `downlink`: of the dual layout.
+fn peer(uplink: LocalIce, downlink: Option<LocalIce>, context: &mut Context<'_>) -> Peer {
     let enabled = context.defaults.enabled_codecs;
-    let mut ice = || -> Option<LocalIce> {
-        let transport = context.rows.transport()?;
-        Some(LocalIce::new(transport, context.node.node_tag, context.ice()))
+    let (layout, policy) = match downlink {
+        None => (signaling_negotiation::Layout::Single, AnswerPolicy::single_pc(enabled)),
+        Some(_) => (signaling_negotiation::Layout::Publisher, AnswerPolicy::dual_publisher(enabled)),
     };
-    let uplink = ice()?;
-    match layout {
-        Layout::Single => {
-            let policy = AnswerPolicy::single_pc(enabled);
-            let offered = OfferedPc::new(signaling_negotiation::Layout::Single, policy, uplink, context.random_u64());
-            Some(Peer { offered, subscriber: None, trickled: false })
-        }
-        Layout::Dual => {
-            let downlink = ice()?;
-            let policy = AnswerPolicy::dual_publisher(enabled);
-            let layout = signaling_negotiation::Layout::Publisher;
-            let offered = OfferedPc::new(layout, policy, uplink, context.random_u64());
-            let first_id = 1 + context.random_u32() % 256;
-            let subscriber = SubscriberPc::new(enabled, downlink, context.random_u64(), first_id);
-            Some(Peer { offered, subscriber: Some(subscriber), trickled: false })
-        }
-    }
+    let offered = OfferedPc::new(layout, policy, uplink, context.random_u64());
+    let subscriber = downlink.map(|downlink| {
+        let first_id = 1 + context.random_u32() % 256;
+        SubscriberPc::new(enabled, downlink, context.random_u64(), first_id)
+    });
+    Peer { offered, subscriber, trickled: false }
+}
+
+fn is_dependent(claims: &Claims) -> bool {
+    participant::is_dependent(claims.participant_kind() as i32, &permission_info(&claims.permission()))
 }
 
 fn kind_details(names: &[String]) -> Vec<i32> {

@@ -43,6 +43,7 @@ impl Room {
         let Some(sid) = self.places.connections.remove(&connection) else { return };
         let Some(participant) = self.participants.get_mut(&sid) else { return };
         participant.link.connection = None;
+        self.out.touch(&sid);
         if !participant.is_active() && !participant.is_up() {
             self.remove(&sid, DisconnectReason::SignalClose, context);
         }
@@ -158,8 +159,12 @@ impl Room {
 
     /// The end of a participant; its socket is told.
     pub(crate) fn remove(&mut self, sid: &str, reason: DisconnectReason, context: &mut Context<'_>) {
-        let replaced = reason == DisconnectReason::DuplicateIdentity;
-        self.finish_participant(sid, End { reason, action: Action::Disconnect, replaced }, context);
+        self.finish_participant(sid, End { reason, action: Action::Disconnect, replaced: false }, context);
+    }
+
+    /// Another session of its identity, which everybody is told of, takes its place.
+    pub(crate) fn replace(&mut self, sid: &str, reason: DisconnectReason, context: &mut Context<'_>) {
+        self.finish_participant(sid, End { reason, action: Action::Disconnect, replaced: true }, context);
     }
 
     /// The client's idea of the session is not ours.
@@ -179,12 +184,15 @@ impl Room {
         let Some(mut participant) = self.participants.remove(sid) else { return };
         self.places.identities.remove(&participant.core.identity);
         self.schedule.reconnects.retain(|queued| queued != sid);
+        self.out.touch(sid);
         self.out.keys.extend(journal::removals(&self.name, sid));
         participant.core.state = proto::participant_info::State::Disconnected as i32;
         participant.core.version += 1;
         let info = proto::ParticipantInfo { disconnect_reason: end.reason as i32, ..participant.info() };
-        self.remember_departed(&info, context.now);
         let (hidden, replaced) = (participant.is_hidden(), end.replaced);
+        if !hidden {
+            self.remember_departed(&info, context.now);
+        }
         self.publish(Change::Left { info: Box::new(info), hidden, replaced });
         self.note_emptiness(context);
         self.schedule_room_update(context.now);
@@ -193,8 +201,10 @@ impl Room {
     /// The transports live on for a moment, so that the courier can say goodbye.
     fn free_rows(&mut self, sid: &str, now: TimeNs) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
-        let sending = participant.subscriptions.values_mut().filter_map(|subscription| subscription.sending.take());
-        self.out.freed.extend(sending.map(|sending| RowChange::FreeEgress(sending.egress)));
+        for sending in participant.subscriptions.values_mut().filter_map(|subscription| subscription.sending.take()) {
+            self.places.egresses.remove(&sending.egress);
+            self.out.freed.push(RowChange::FreeEgress(sending.egress));
+        }
         if !participant.core.data.is_none() {
             self.out.freed.push(RowChange::FreeData(participant.core.data));
         }
@@ -206,7 +216,7 @@ impl Room {
         }
     }
 
-    fn remember_departed(&mut self, info: &proto::ParticipantInfo, now: TimeNs) {
+    pub(crate) fn remember_departed(&mut self, info: &proto::ParticipantInfo, now: TimeNs) {
         let departed = Departed {
             identity: info.identity.clone(),
             version: info.version,
@@ -216,19 +226,25 @@ impl Room {
         let key = journal::departed_key(&self.name, &info.sid);
         self.out.keys.push((key, journal::encode(&departed)));
         self.departed.insert(info.sid.clone(), departed);
+        self.schedule.departures.push_back((now.add_ms(DEPARTED_MS), info.sid.clone()));
     }
 
     // --- The room ---
 
-    /// Keeps `empty_since` as it should be. Agents, recorders and hidden ones alone do not keep a room.
+    /// Keeps `empty_since` as it should be. Agents and recorders alone do not keep a room; hidden participants do.
     pub(crate) fn note_emptiness(&mut self, context: &Context<'_>) {
-        let (remote, _) = self.replication.counts();
-        let somebody = remote > 0 || self.participants.values().any(|participant| participant.counts());
+        let somebody = self.independent() > 0;
         if somebody == self.record.empty_since.is_none() {
             return;
         }
         self.record.empty_since = (!somebody).then_some(context.now);
         self.out.room = true;
+    }
+
+    /// Participants anywhere, hidden or not, that keep the room and of which `max_participants` are let in.
+    pub(crate) fn independent(&self) -> usize {
+        let own = self.participants.values().filter(|participant| !participant.is_dependent()).count();
+        own + self.replication.independent()
     }
 
     pub(crate) fn empty_deadline(&self) -> Option<TimeNs> {

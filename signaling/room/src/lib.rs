@@ -33,6 +33,7 @@ mod subscribe;
 mod subscription;
 mod timers;
 mod track;
+mod waits;
 
 pub use delta::{Change, Delta, Shared};
 pub use effect::{ApiError, ApiReply, Effect};

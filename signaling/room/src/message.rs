@@ -6,10 +6,12 @@ use signaling_protocol::proto;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// RemoveParticipant, or another session of the identity joined (`sid` is the one that ends then).
+    /// RemoveParticipant, or another session of the identity joined (`sid` is the one that ends then). `replaced`: others see
+    /// that session, so that modern clients need not be told of this end.
     End {
         sid: Option<String>,
         reason: proto::DisconnectReason,
+        replaced: bool,
     },
     Mute {
         track_sid: String,

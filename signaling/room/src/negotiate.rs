@@ -75,6 +75,7 @@ impl Room {
                 mid: section.mid.clone(),
                 audio: section.kind == engine_base::Kind::Audio,
                 track: section.track.clone(),
+                ended: section.ended,
                 layers: section.layers.clone(),
             })
             .collect();
@@ -84,7 +85,7 @@ impl Room {
     fn match_sections(&mut self, sid: &str, context: &mut Context<'_>) -> bool {
         self.match_tracks(sid, context);
         let Some(participant) = self.participants.get(sid) else { return false };
-        !participant.core.publishing.unmatched.is_empty() && participant.core.permission.can_publish
+        participant.core.publishing.awaits_requests() && participant.core.permission.can_publish
     }
 
     pub(crate) fn handle_answer(&mut self, sid: &str, answer: &proto::SessionDescription, context: &mut Context<'_>) {

@@ -31,7 +31,7 @@ pub(crate) enum RowKey {
 pub(crate) struct Outbox {
     /// The room's own record.
     pub(crate) room: bool,
-    /// [`record`] bits by participant sid.
+    /// [`record`] bits by sid of each participant that changed.
     pub(crate) records: BTreeMap<String, u8>,
     /// Other keys, written or removed.
     pub(crate) keys: Vec<(Vec<u8>, Option<Vec<u8>>)>,
@@ -50,6 +50,11 @@ impl Outbox {
             Some(known) => *known |= bits,
             None => drop(self.records.insert(sid.to_owned(), bits)),
         }
+    }
+
+    /// Nothing to write, but what it waits for may have changed.
+    pub(crate) fn touch(&mut self, sid: &str) {
+        self.record(sid, 0);
     }
 
     pub(crate) fn transport(&mut self, sid: &str, part: Part) {
@@ -75,6 +80,23 @@ impl Outbox {
     pub(crate) fn send(&mut self, connection: ConnectionId, message: proto::signal_response::Message) {
         let message = Box::new(proto::SignalResponse { message: Some(message) });
         self.messages.push(Effect::Send { connection, message });
+    }
+
+    /// To all of them at once; nothing when there are none.
+    pub(crate) fn broadcast(
+        &mut self,
+        connections: impl Iterator<Item = ConnectionId>,
+        message: proto::signal_response::Message,
+    ) {
+        let connections: Vec<ConnectionId> = connections.collect();
+        match connections[..] {
+            [] => {}
+            [connection] => self.send(connection, message),
+            _ => {
+                let message = Box::new(proto::SignalResponse { message: Some(message) });
+                self.messages.push(Effect::Broadcast { connections, message });
+            }
+        }
     }
 
     pub(crate) fn close(&mut self, connection: ConnectionId, code: u16) {

@@ -67,12 +67,21 @@ pub(crate) struct Publishing {
     pub(crate) rule: Option<Stored<proto::SubscriptionPermission>>,
 }
 
+impl Publishing {
+    /// A section waits for an AddTrack that may still come.
+    pub(crate) fn awaits_requests(&self) -> bool {
+        self.unmatched.iter().any(|section| !section.ended)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Unmatched {
     pub(crate) mid: String,
     pub(crate) audio: bool,
     /// Track id of its msid.
     pub(crate) track: String,
+    /// We ended its track: it is the section of no other one.
+    pub(crate) ended: bool,
     pub(crate) layers: Vec<PublishedLayer>,
 }
 
@@ -227,9 +236,13 @@ impl Participant {
         self.core.permission.hidden
     }
 
-    /// Counts as somebody: agents, recorders and hidden ones alone do not keep a room.
+    pub(crate) fn is_dependent(&self) -> bool {
+        is_dependent(self.core.kind as i32, &permission_info(&self.core.permission))
+    }
+
+    /// Stands in `num_participants`.
     pub(crate) fn counts(&self) -> bool {
-        !self.is_hidden() && !matches!(self.core.kind, ParticipantKind::Agent | ParticipantKind::Egress)
+        !self.is_hidden() && !self.is_dependent()
     }
 
     /// The connection that decides about ACTIVE is up, whatever its data channels.
@@ -300,6 +313,12 @@ fn rule_allows(rule: &proto::SubscriptionPermission, sid: &str, identity: &str, 
         permission.all_tracks || permission.track_sids.iter().any(|allowed| allowed == track_sid)
     };
     rule.all_participants || rule.track_permissions.iter().filter(names).any(allows)
+}
+
+/// Agents and recorders serve others: they neither keep a room nor fill it.
+pub(crate) fn is_dependent(kind: i32, permission: &proto::ParticipantPermission) -> bool {
+    let serves = [ParticipantKind::Agent as i32, ParticipantKind::Egress as i32].contains(&kind);
+    serves || permission.agent || permission.recorder
 }
 
 pub(crate) fn permission_info(permission: &Permission) -> proto::ParticipantPermission {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use signaling_protocol::proto::{self, request_response::Reason, signal_response::Message};
+use signaling_protocol::proto::request_response::{self, Reason};
+use signaling_protocol::proto::{self, signal_response::Message};
 
 use crate::input::Context;
 use crate::message::{Message as ToParticipant, Update};
@@ -22,27 +23,31 @@ impl Room {
         request: proto::UpdateParticipantMetadata,
         context: &mut Context<'_>,
     ) {
-        let request_id = request.request_id;
-        let filled = |text: String| Some(text).filter(|text| !text.is_empty());
+        let filled = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let update = Update {
-            name: filled(request.name),
-            metadata: filled(request.metadata),
-            attributes: request.attributes.into_iter().collect(),
+            name: filled(&request.name),
+            metadata: filled(&request.metadata),
+            attributes: request.attributes.clone().into_iter().collect(),
             permission: None,
         };
         let allowed =
             self.participants.get(sid).is_some_and(|participant| participant.core.permission.can_update_own_metadata);
-        let reason = match self.check_sizes(sid, &update, context) {
-            _ if !allowed => Reason::NotAllowed,
-            Err(_) => Reason::LimitExceeded,
+        let (reason, message) = match self.check_sizes(sid, &update, context) {
+            _ if !allowed => (Reason::NotAllowed, "no permission to update own metadata"),
+            Err(what) => (Reason::LimitExceeded, what),
             Ok(()) => {
                 self.update_participant(sid, &update, context);
-                Reason::Ok
+                (Reason::Ok, "")
             }
         };
         let knows = |protocol| protocol >= PROTOCOL_REQUEST_RESPONSE;
         if self.participants.get(sid).is_some_and(|participant| knows(participant.core.client.protocol)) {
-            let response = proto::RequestResponse { request_id, reason: reason as i32, ..Default::default() };
+            let response = proto::RequestResponse {
+                request_id: request.request_id,
+                reason: reason as i32,
+                message: message.to_owned(),
+                request: Some(request_response::Request::UpdateMetadata(request)),
+            };
             self.send(sid, Message::RequestResponse(response));
         }
     }
@@ -90,6 +95,7 @@ impl Room {
     /// Tracks that are no longer allowed end; subscriptions follow (PROTOCOL §9).
     fn change_permission(&mut self, sid: &str, permission: &proto::ParticipantPermission, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
+        let was_hidden = participant.is_hidden();
         participant.core.permission = permission_of(permission);
         let allowed = &participant.core.permission;
         let source = |track: &crate::track::Track| signaling_token::Source::from_number(track.info.source);
@@ -102,6 +108,9 @@ impl Room {
         }
         self.unpublish(sid, &denied);
         self.announce(sid);
+        if was_hidden != permission.hidden {
+            self.change_visibility(sid, context);
+        }
         for track_sid in denied {
             self.send(sid, Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid }));
         }
@@ -111,10 +120,24 @@ impl Room {
         self.schedule_room_update(context.now);
     }
 
+    /// To the others, who cannot know better, it has left, or has come.
+    fn change_visibility(&mut self, sid: &str, context: &mut Context<'_>) {
+        let Some(participant) = self.participants.get(sid) else { return };
+        let tracks: Vec<String> = participant.published().map(|track| track.sid().to_owned()).collect();
+        if participant.is_hidden() {
+            let info = participant.info();
+            self.tell_vanished(info, context);
+        }
+        for track in tracks {
+            self.offer_track(&track, context);
+        }
+    }
+
     /// What somebody else wants of this participant.
     pub(crate) fn take_message(&mut self, sid: &str, message: ToParticipant, context: &mut Context<'_>) {
         match message {
             ToParticipant::End { sid: Some(meant), .. } if meant != sid => {}
+            ToParticipant::End { reason, replaced: true, .. } => self.replace(sid, reason, context),
             ToParticipant::End { reason, .. } => self.remove(sid, reason, context),
             ToParticipant::Mute { track_sid, muted } => self.mute_by_server(sid, &track_sid, muted, context.unix_ms),
             ToParticipant::Update(update) => self.update_participant(sid, &update, context),
@@ -129,6 +152,9 @@ impl Room {
 
     /// The client applies it, and echoes.
     fn mute_by_server(&mut self, sid: &str, track_sid: &str, muted: bool, unix_ms: u64) {
+        if self.participants.get(sid).is_none_or(|participant| participant.track(track_sid).is_none()) {
+            return;
+        }
         self.send(sid, Message::Mute(proto::MuteTrackRequest { sid: track_sid.to_owned(), muted }));
         self.set_muted(sid, track_sid, muted, unix_ms);
     }

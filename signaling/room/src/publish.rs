@@ -84,7 +84,8 @@ impl Room {
                 let publishing = &mut participant.core.publishing;
                 let fits = |track: &&mut Track| {
                     let same_kind = (track.kind() == engine_base::Kind::Audio) == section.audio;
-                    !track.is_published() && same_kind && (!by_cid || track.cids.contains(&section.track))
+                    let named = track.cids.contains(&section.track);
+                    !track.is_published() && same_kind && (named || !(by_cid || section.ended))
                 };
                 let Some(track) = publishing.tracks.iter_mut().find(fits) else { return true };
                 if !participant.peer.offered.bind_publish(&section.mid, track.publish_request()) {
@@ -98,7 +99,7 @@ impl Room {
             });
         }
         participant.core.publishing.unmatched = sections;
-        if participant.core.publishing.unmatched.is_empty() {
+        if !participant.core.publishing.awaits_requests() {
             participant.core.deadlines.hold = None;
         }
         if !bound.is_empty() {
@@ -150,7 +151,6 @@ impl Room {
         self.announce(&sid);
         if changed_codec {
             self.offer_track(&track_sid, context);
-            self.tell_stream_active(&track_sid);
         }
     }
 
@@ -210,6 +210,8 @@ impl Room {
     /// Ends tracks, with all that carries them. The caller announces it.
     pub(crate) fn unpublish(&mut self, sid: &str, tracks: &[String]) {
         for track_sid in tracks {
+            let ingress = self.participants.get(sid).and_then(|it| it.track(track_sid)).map(|track| track.ingress);
+            self.end_speaker(sid, track_sid, ingress.unwrap_or_default());
             self.forget_track(track_sid);
             self.places.tracks.remove(track_sid);
             let Some(participant) = self.participants.get_mut(sid) else { return };
@@ -221,7 +223,6 @@ impl Room {
             }
             if !track.ingress.is_none() {
                 self.places.ingresses.remove(&track.ingress);
-                self.speakers.remove(&track.ingress);
                 self.out.freed.push(RowChange::FreeIngress(track.ingress));
             }
         }

@@ -107,8 +107,9 @@ impl Room {
         let record = &self.record;
         let mut enabled_codecs = codecs(self.enabled);
         enabled_codecs.push(proto::Codec { mime: "video/rtx".to_owned(), fmtp_line: String::new() });
-        let counted = || self.participants.values().filter(|participant| participant.counts());
-        let publishers = counted().filter(|participant| participant.core.publishing.is_publisher).count();
+        let counted = self.participants.values().filter(|participant| participant.counts()).count();
+        let visible = self.participants.values().filter(|participant| !participant.is_hidden());
+        let publishers = visible.filter(|participant| participant.core.publishing.is_publisher).count();
         let (remote, remote_publishers) = self.replication.counts();
         proto::Room {
             sid: record.sid.clone(),
@@ -121,7 +122,7 @@ impl Room {
             turn_password: record.turn_password.clone(),
             enabled_codecs,
             metadata: record.metadata.clone(),
-            num_participants: (counted().count() + remote) as u32,
+            num_participants: (counted + remote) as u32,
             num_publishers: (publishers + remote_publishers) as u32,
             ..Default::default()
         }

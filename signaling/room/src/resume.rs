@@ -57,10 +57,13 @@ impl Room {
         participant.link.qualities.clear();
         for subscription in participant.subscriptions.values_mut() {
             subscription.active_told = false;
+            // A denial that was lost would leave the client waiting without a reason.
+            subscription.allowed_told.take_if(|allowed| !*allowed);
         }
         for track in &mut participant.core.publishing.tracks {
             track.subscribed_told = false;
         }
+        self.out.touch(sid);
         self.places.connections.insert(connection, sid.to_owned());
         if let Some(former) = former {
             self.places.connections.remove(&former);
@@ -73,6 +76,7 @@ impl Room {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         if let Some(connection) = participant.link.connection.take() {
             self.places.connections.remove(&connection);
+            self.out.touch(sid);
             self.out.close(connection, code);
         }
     }
@@ -131,7 +135,8 @@ impl Room {
     fn departed_infos(&self) -> Vec<proto::ParticipantInfo> {
         let gone = self.departed.iter().filter(|(_, departed)| {
             let identity = &departed.identity;
-            self.own(identity).is_none() && self.replication.by_identity(identity).is_none()
+            self.own(identity).is_none_or(Participant::is_hidden)
+                && self.replication.visible().all(|info| info.identity != *identity)
         });
         gone.map(|(sid, departed)| proto::ParticipantInfo {
             sid: sid.clone(),
@@ -181,9 +186,9 @@ impl Room {
         self.auto_subscribe_to_all(sid, context);
         self.reconcile_all(sid, context);
         let Some(participant) = self.participants.get(sid) else { return };
-        let bound = participant.subscriptions.iter().filter(|(_, subscription)| subscription.is_bound());
-        for track in bound.map(|(track, _)| track.clone()).collect::<Vec<_>>() {
-            self.tell_stream_active(&track);
+        let flowing = participant.subscriptions.iter().filter(|(_, subscription)| subscription.flows());
+        for track in flowing.map(|(track, _)| track.clone()).collect::<Vec<_>>() {
+            self.tell_stream_active(sid, &track);
         }
         self.out.negotiate(sid);
     }

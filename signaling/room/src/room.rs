@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use engine_base::{IngressRef, TimeNs, TransportRef};
+use engine_base::{EgressRef, IngressRef, TimeNs, TransportRef};
 use signaling_negotiation::LocalNode;
 use signaling_protocol::proto;
 use signaling_sdp::EnabledCodecs;
@@ -16,6 +16,7 @@ use crate::participant::Participant;
 use crate::settings::RoomSettings;
 use crate::speakers::Speaker;
 use crate::track::Track;
+use crate::waits::Waits;
 
 /// See the crate head.
 #[derive(Debug)]
@@ -42,13 +43,18 @@ pub(crate) struct Places {
     pub(crate) connections: BTreeMap<ConnectionId, String>,
     pub(crate) transports: BTreeMap<TransportRef, String>,
     pub(crate) ingresses: BTreeMap<IngressRef, String>,
+    /// Subscriber and track.
+    pub(crate) egresses: BTreeMap<EgressRef, (String, String)>,
     /// Publisher of a track.
     pub(crate) tracks: BTreeMap<String, String>,
 }
 
-/// What the room, not a participant, waits for.
+/// What the room waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
+    pub(crate) participants: Waits,
+    /// Who has left lately, in the order of being forgotten.
+    pub(crate) departures: VecDeque<(TimeNs, String)>,
     pub(crate) room_update: Option<TimeNs>,
     /// Transports whose courier still says goodbye.
     pub(crate) closing: VecDeque<(TimeNs, TransportRef)>,
@@ -120,6 +126,7 @@ impl Room {
             Input::SocketLost { connection } => self.handle_socket_lost(connection, context),
             Input::Transport { transport, observed } => self.handle_transport(transport, &observed, context),
             Input::Ingress { ingress, observed } => self.handle_ingress(ingress, &observed, context),
+            Input::Egress { egress, observed } => self.handle_egress(egress, &observed),
             Input::Session { transport, session } => self.handle_session(transport, &session, context),
             Input::Levels(levels) => self.handle_levels(&levels),
             Input::Quality(qualities) => self.handle_quality(&qualities),
@@ -130,7 +137,7 @@ impl Room {
         self.finish(context)
     }
 
-    /// When [`Self::handle_timeout`] is due. **Cost**: O(participants).
+    /// When [`Self::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<TimeNs> {
         if self.ended { None } else { self.next_deadline() }
     }
@@ -155,6 +162,7 @@ impl Room {
         let mut room = Self::with_record(&name, record, context);
         room.out.room = true;
         room.departed = records.departed;
+        room.schedule_departures();
         room.out.keys.extend(records.broken.into_iter().map(|key| (key, None)));
         for participant in records.participants {
             room.adopt(participant);
@@ -214,6 +222,7 @@ impl Room {
         let sid = participant.sid().to_owned();
         self.places.identities.insert(participant.core.identity.clone(), sid.clone());
         self.out.data(&sid);
+        self.out.touch(&sid);
         for (part, transport) in participant.peer.transports() {
             self.places.transports.insert(transport, sid.clone());
             self.out.transport(&sid, part);
@@ -225,7 +234,9 @@ impl Room {
                 self.out.ingress(&sid, track.sid());
             }
         }
-        for (track, _) in participant.subscriptions.iter().filter(|(_, subscription)| subscription.sending.is_some()) {
+        for (track, subscription) in &participant.subscriptions {
+            let Some(sending) = &subscription.sending else { continue };
+            self.places.egresses.insert(sending.egress, (sid.clone(), track.clone()));
             self.out.egress(&sid, track);
         }
         self.participants.insert(sid, participant);
@@ -251,7 +262,9 @@ impl Room {
             keys.push((journal::room_key(&self.name), journal::encode(&self.record)));
         }
         for (sid, bits) in &out.records {
-            if let Some(participant) = self.participants.get(sid) {
+            let participant = self.participants.get(sid);
+            self.schedule.participants.set(sid, participant.and_then(Self::deadline_of));
+            if let Some(participant) = participant {
                 keys.extend(journal::records(&self.name, participant, *bits));
             }
         }

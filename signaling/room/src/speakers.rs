@@ -1,11 +1,12 @@
 //! Who is speaking (PROTOCOL §5.11): once per window the level of every microphone, told as differences.
 
-use engine_base::TimeNs;
+use engine_base::{IngressRef, TimeNs};
 use signaling_protocol::proto::{self, signal_response::Message};
 
 use crate::input::AudioLevel;
 use crate::participant::Participant;
 use crate::room::Room;
+use crate::track::Track;
 
 /// A window of 400 ms holds 20 packets of 20 ms. A client that sends nothing in silence (DTX) must not seem active for a few
 /// packets, and one with packets of 60 ms sends 6 or 7.
@@ -85,19 +86,26 @@ impl Room {
         }
     }
 
-    /// Who speaks now, for a client that may have missed it.
+    /// A microphone ends: whoever was told of a voice is told of its end.
+    pub(crate) fn end_speaker(&mut self, sid: &str, track: &str, ingress: IngressRef) {
+        if self.speakers.remove(&ingress).is_none_or(|speaker| speaker.told == 0) {
+            return;
+        }
+        let listeners = self.participants.values().filter(|participant| hears(participant, sid, track));
+        let silent = Message::SpeakersChanged(proto::SpeakersChanged { speakers: vec![info(sid, 0)] });
+        self.out.broadcast(listeners.filter_map(|listener| listener.link.connection), silent);
+    }
+
+    /// Who of those it hears speaks now, and who does not, for a client that may have missed either.
     pub(crate) fn speakers_for(&self, sid: &str) -> Option<Message> {
         let participant = self.participants.get(sid)?;
-        let mut speakers = Vec::new();
-        for (ingress, speaker) in self.speakers.iter().filter(|(_, speaker)| speaker.told > 0) {
-            let Some(publisher) = self.places.ingresses.get(ingress).and_then(|sid| self.participants.get(sid)) else {
-                continue;
-            };
-            let track = publisher.published().find(|track| track.ingress == *ingress);
-            if track.is_some_and(|track| hears(participant, publisher.sid(), track.sid())) {
-                speakers.push(info(publisher.sid(), speaker.told));
-            }
-        }
+        let heard = self.participants.values().filter_map(|publisher| {
+            let heard = |track: &&Track| track.is_microphone() && hears(participant, publisher.sid(), track.sid());
+            let level = |track: &Track| self.speakers.get(&track.ingress).map_or(0, |speaker| speaker.told);
+            let level = publisher.published().filter(heard).map(level).max()?;
+            Some(info(publisher.sid(), level))
+        });
+        let speakers: Vec<_> = heard.collect();
         if speakers.is_empty() { None } else { Some(Message::SpeakersChanged(proto::SpeakersChanged { speakers })) }
     }
 
@@ -120,18 +128,12 @@ impl Room {
 
     fn broadcast_speaker(&mut self, sid: &str, eighths: u8) {
         let message = Message::SpeakersChanged(proto::SpeakersChanged { speakers: vec![info(sid, eighths)] });
-        for participant in self.participants.values() {
-            if let Some(connection) = participant.link.connection {
-                self.out.send(connection, message.clone());
-            }
-        }
+        self.out.broadcast(self.places.connections.keys().copied(), message);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use engine_base::IngressRef;
-
     use super::*;
 
     fn level(packets: u64, active_packets: u64, active_level_sum: u64) -> AudioLevel {

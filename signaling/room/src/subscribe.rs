@@ -2,7 +2,8 @@
 //!
 //! By level: [`Room::reconcile`] compares what a subscriber wants of a track with what it has, after anything has changed.
 
-use engine_base::{Kind, TimeNs};
+use engine_base::{Codec, EgressRef, Kind, TimeNs};
+use engine_table::EgressObserved;
 use signaling_negotiation::SectionCounts;
 use signaling_program::RowChange;
 use signaling_protocol::proto::{self, signal_response::Message};
@@ -263,8 +264,9 @@ impl Room {
             return false;
         };
         if let Some(subscription) = participant.subscriptions.get_mut(track) {
-            subscription.sending = Some(Sending { egress, mid, bound: false });
+            subscription.sending = Some(Sending { egress, mid, bound: false, flows: false });
         }
+        self.places.egresses.insert(egress, (sid.to_owned(), track.to_owned()));
         self.out.record(sid, record::SUBSCRIPTIONS | record::PEER);
         self.out.egress(sid, track);
         true
@@ -300,7 +302,6 @@ impl Room {
             let subscribed = crate::message::Message::Subscribed { track_sid: track.to_owned() };
             self.post(&identity, subscribed, context);
         }
-        self.tell_stream_active(track);
     }
 
     /// Takes a track out of its section; its wish stays.
@@ -313,6 +314,7 @@ impl Room {
             Some(pc) => drop(pc.remove(track)),
             None => drop(participant.peer.offered.free(&sending.mid)),
         }
+        self.places.egresses.remove(&sending.egress);
         self.out.freed.push(RowChange::FreeEgress(sending.egress));
         self.out.record(sid, record::SUBSCRIPTIONS | record::PEER);
         self.out.negotiate(sid);
@@ -333,24 +335,33 @@ impl Room {
         self.send(sid, Message::SubscriptionResponse(response));
     }
 
-    /// Video that flows is ACTIVE: subscribers hear of it once.
-    pub(crate) fn tell_stream_active(&mut self, track_sid: &str) {
-        let Some((publisher, track)) = self.published_track(track_sid) else { return };
-        if track.kind() != Kind::Video || track.observed().is_none() {
+    /// What the worker does for a subscription. Its first packet makes it flow.
+    pub(crate) fn handle_egress(&mut self, egress: EgressRef, observed: &EgressObserved) {
+        if observed.generation != egress.generation || observed.codec == Codec::None as u8 {
             return;
         }
+        let Some((sid, track)) = self.places.egresses.get(&egress).cloned() else { return };
+        let subscription = self.participants.get_mut(&sid).and_then(|it| it.subscriptions.get_mut(&track));
+        let Some(sending) = subscription.and_then(|it| it.sending.as_mut()) else { return };
+        sending.flows = true;
+        self.tell_stream_active(&sid, &track);
+    }
+
+    /// Video that flows is ACTIVE: its subscriber hears of it once.
+    pub(crate) fn tell_stream_active(&mut self, sid: &str, track_sid: &str) {
+        let Some((publisher, track)) = self.published_track(track_sid) else { return };
         let state = proto::StreamStateInfo {
             participant_sid: publisher.sid().to_owned(),
             track_sid: track_sid.to_owned(),
             state: proto::StreamState::Active as i32,
         };
-        for participant in self.participants.values_mut() {
-            let Some(connection) = participant.link.connection else { continue };
-            let Some(subscription) = participant.subscriptions.get_mut(track_sid) else { continue };
-            if subscription.is_bound() && !std::mem::replace(&mut subscription.active_told, true) {
-                let update = proto::StreamStateUpdate { stream_states: vec![state.clone()] };
-                self.out.send(connection, Message::StreamStateUpdate(update));
-            }
+        let video = track.kind() == Kind::Video;
+        let Some(participant) = self.participants.get_mut(sid).filter(|_| video) else { return };
+        let Some(connection) = participant.link.connection else { return };
+        let Some(subscription) = participant.subscriptions.get_mut(track_sid) else { return };
+        if subscription.flows() && !std::mem::replace(&mut subscription.active_told, true) {
+            let update = proto::StreamStateUpdate { stream_states: vec![state] };
+            self.out.send(connection, Message::StreamStateUpdate(update));
         }
     }
 }

@@ -31,6 +31,9 @@ pub(crate) struct Sending {
     pub(crate) mid: String,
     /// The client knows the section: packets may flow.
     pub(crate) bound: bool,
+    /// A packet was sent.
+    #[serde(skip)]
+    pub(crate) flows: bool,
 }
 
 /// `track_setting`.
@@ -102,8 +105,8 @@ impl Subscription {
         }
     }
 
-    pub(crate) fn is_bound(&self) -> bool {
-        self.sending.as_ref().is_some_and(|sending| sending.bound)
+    pub(crate) fn flows(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.flows)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is due when. By level: deadlines stand in the state, and are looked for.
 
+use std::collections::BTreeSet;
+
 use engine_base::TimeNs;
 use signaling_program::RowChange;
 use signaling_protocol::proto::{DisconnectReason, SubscriptionError};
@@ -29,13 +31,15 @@ impl Room {
             self.next_reconnects(),
             self.empty_deadline(),
             schedule.unknown.first().map(|(at, ..)| *at),
-            self.departed.values().map(|departed| departed.at.add_ms(DEPARTED_MS)).min(),
+            schedule.departures.front().map(|(at, _)| *at),
+            schedule.participants.next(),
         ];
-        let participants = self.participants.values().filter_map(Self::deadline_of);
-        room.into_iter().flatten().chain(participants).min()
+        let all = || self.participants.values().filter_map(Self::deadline_of).min();
+        debug_assert_eq!(schedule.participants.next(), all(), "every change of a deadline is noted");
+        room.into_iter().flatten().min()
     }
 
-    fn deadline_of(participant: &Participant) -> Option<TimeNs> {
+    pub(crate) fn deadline_of(participant: &Participant) -> Option<TimeNs> {
         let deadlines = &participant.core.deadlines;
         let connected = participant.link.connection.is_some();
         let of_socket =
@@ -50,7 +54,8 @@ impl Room {
 
     pub(crate) fn handle_deadlines(&mut self, context: &mut Context<'_>) {
         let now = context.now;
-        for sid in self.participants.keys().cloned().collect::<Vec<_>>() {
+        for sid in self.schedule.participants.due(now) {
+            self.out.touch(&sid);
             self.handle_participant_deadlines(&sid, context);
         }
         while let Some((_, transport)) = self.schedule.closing.pop_front_if(|(at, _)| *at <= now) {
@@ -121,20 +126,25 @@ impl Room {
     }
 
     fn forget_departed(&mut self, now: TimeNs) {
-        let over = self.departed.iter().filter(|(_, departed)| departed.at.add_ms(DEPARTED_MS) <= now);
-        for sid in over.map(|(sid, _)| sid.clone()).collect::<Vec<_>>() {
-            self.departed.remove(&sid);
-            self.out.keys.push((journal::departed_key(&self.name, &sid), None));
+        while let Some((_, sid)) = self.schedule.departures.pop_front_if(|(at, _)| *at <= now) {
+            // Hidden and shown again, it may have left a second time.
+            if self.departed.get(&sid).is_some_and(|departed| departed.at.add_ms(DEPARTED_MS) <= now) {
+                self.departed.remove(&sid);
+                self.out.keys.push((journal::departed_key(&self.name, &sid), None));
+            }
         }
+    }
+
+    /// After a restart: those whom the journal remembers.
+    pub(crate) fn schedule_departures(&mut self) {
+        let times = self.departed.iter().map(|(sid, departed)| (departed.at.add_ms(DEPARTED_MS), sid.clone()));
+        let times: BTreeSet<_> = times.collect();
+        self.schedule.departures = times.into_iter().collect();
     }
 
     pub(crate) fn broadcast_room(&mut self) {
         self.schedule.room_update = None;
         let update = self.room_update();
-        for participant in self.participants.values() {
-            if let Some(connection) = participant.link.connection {
-                self.out.send(connection, update.clone());
-            }
-        }
+        self.out.broadcast(self.places.connections.keys().copied(), update);
     }
 }

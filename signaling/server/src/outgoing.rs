@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::body::Bytes;
 use signaling_protocol::{Message, proto::SignalResponse};
 use tokio::sync::{Notify, mpsc};
 
@@ -14,6 +15,8 @@ const BYTES_MAX: usize = 4 << 20;
 #[derive(Debug)]
 pub(crate) enum Frame {
     Message(Box<SignalResponse>),
+    /// A [`SignalResponse`] that others get, too: encoded once for all of them.
+    Encoded(Bytes),
     /// WebSocket close code.
     Close(u16),
 }
@@ -51,6 +54,7 @@ impl Outgoing {
     pub(crate) fn send(&self, frame: Frame) -> Result<(), Overrun> {
         let bytes = match &frame {
             Frame::Message(message) => message.encoded_len(),
+            Frame::Encoded(bytes) => bytes.len(),
             Frame::Close(_) => 0,
         };
         let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade};
@@ -205,6 +206,10 @@ impl Writer<'_> {
                 self.left = matches!(message.message, Some(signal_response::Message::Leave(_)));
                 self.write_message(&message).await
             }
+            Frame::Encoded(bytes) => {
+                self.left = false;
+                self.write_encoded(bytes).await
+            }
             Frame::Close(code) => {
                 self.close(code).await;
                 false
@@ -222,6 +227,16 @@ impl Writer<'_> {
             WsMessage::Binary(message.encode_to_vec().into())
         };
         self.write(message).await
+    }
+
+    async fn write_encoded(&mut self, bytes: Bytes) -> bool {
+        if !self.json.load(Ordering::Relaxed) {
+            return self.write(WsMessage::Binary(bytes)).await;
+        }
+        match SignalResponse::decode(bytes) {
+            Ok(message) => self.write_message(&message).await,
+            Err(_) => true,
+        }
     }
 
     /// Flushes when nothing else waits, so that a join's messages share a segment.

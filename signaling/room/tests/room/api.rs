@@ -44,6 +44,7 @@ fn a_track_is_muted_by_the_server_and_an_unknown_one_answers_without() {
     let messages = stage.take(&client);
     assert_eq!(names(&messages), ["mute", "update"]);
     assert!(matches!(stage.api(request("TR_x", true)), Ok(ApiReply::Track(None))));
+    assert!(stage.take(&client).is_empty(), "a client is not asked to mute what it does not have");
     assert_eq!(code(stage.api(request(&track, false))), "failed_precondition");
     stage.world.defaults.enable_remote_unmute = true;
     assert!(matches!(stage.api(request(&track, false)), Ok(ApiReply::Track(Some(info))) if !info.muted));
@@ -91,6 +92,68 @@ fn revoking_subscribe_ends_egresses_but_no_data_and_granting_it_brings_them_back
     };
     assert_eq!(permit(&mut stage, false), (0, true));
     assert_eq!(permit(&mut stage, true), (1, true));
+}
+
+#[test]
+fn hiding_a_participant_looks_like_its_leaving_and_showing_it_like_its_coming() {
+    for layout in [Layout::Dual, Layout::Single] {
+        let mut stage = Stage::new();
+        let mut publisher = stage.join("p", layout);
+        let track = stage.publish(&mut publisher, microphone("mic"));
+        let mut watcher = stage.join("w", layout);
+        stage.settle_mut(&mut watcher);
+        stage.take(&publisher);
+        let mut hide = |stage: &mut Stage, hidden: bool| {
+            let permission = proto::ParticipantPermission {
+                can_subscribe: true,
+                can_publish: true,
+                can_publish_data: true,
+                hidden,
+                ..Default::default()
+            };
+            let identity = "p".to_owned();
+            let request =
+                proto::UpdateParticipantRequest { identity, permission: Some(permission), ..Default::default() };
+            stage.api(ApiCall::UpdateParticipant(request)).unwrap();
+            let own = last_info(&stage.take(&publisher), "p").unwrap();
+            assert_eq!(own.tracks.len(), 1, "nothing changes for itself but its permission");
+            let seen = last_info(&stage.settle_mut(&mut watcher), "p").unwrap();
+            (seen, stage.egresses_of(&track))
+        };
+        let before = stage.participant("p").unwrap().version;
+        let (seen, egresses) = hide(&mut stage, true);
+        assert!(seen.state == 3 && seen.tracks.is_empty() && seen.version > before && egresses.is_empty());
+        let row = stage.world.desired.datas.values().find(|row| row.identity.as_str() == "p").unwrap();
+        assert_ne!(row.flags & data_flags::HIDDEN, 0);
+        let (shown, egresses) = hide(&mut stage, false);
+        assert!(shown.state == 2 && shown.tracks.len() == 1 && shown.version > seen.version && shown.sid == seen.sid);
+        assert!(egresses.len() == 1 && egresses[0].flags & engine_table::egress_flags::ENABLED != 0);
+    }
+}
+
+#[test]
+fn a_section_whose_track_was_ended_is_not_taken_for_the_next_request() {
+    let mut stage = Stage::new();
+    let mut client = stage.join("a", Layout::Single);
+    stage.publish(&mut client, microphone("one"));
+    let permit = |stage: &mut Stage, can_publish: bool| {
+        let permission = proto::ParticipantPermission { can_publish, can_subscribe: true, ..Default::default() };
+        let request = proto::UpdateParticipantRequest {
+            identity: "a".into(),
+            permission: Some(permission),
+            ..Default::default()
+        };
+        stage.api(ApiCall::UpdateParticipant(request)).unwrap();
+    };
+    permit(&mut stage, false);
+    permit(&mut stage, true);
+    stage.take(&client);
+    stage.offer(&mut client);
+    assert_eq!(names(&stage.take(&client)), ["answer"], "nothing is waited for");
+    let track = stage.publish(&mut client, microphone("two"));
+    let row = stage.world.desired.ingresses[&stage.ingress_of(&track).unwrap()];
+    assert_eq!(row.mid.as_str(), "8", "the section of the former track is the eighth, with mid 7");
+    assert_eq!(stage.world.desired.ingresses.len(), 1);
 }
 
 #[test]

@@ -152,6 +152,47 @@ fn a_full_room_refuses_but_lets_an_identity_replace_itself() {
 }
 
 #[test]
+fn agents_and_recorders_neither_fill_nor_keep_a_room_but_hidden_participants_do() {
+    let grants = |change: fn(&mut VideoGrant)| {
+        let mut grant = grant();
+        change(&mut grant);
+        move |request: &mut JoinRequest| request.claims = claims(&request.claims.sub.clone(), grant)
+    };
+    let mut stage = Stage::new();
+    let agent = stage.join_with("agent", Layout::Single, grants(|grant| grant.agent = true));
+    stage.advance(60_000);
+    assert!(!stage.world.ended, "an agent that waits for the first participant does not start the departure timeout");
+    let settings = proto::CreateRoomRequest { max_participants: 1, ..Default::default() };
+    stage.api(ApiCall::UpdateRoom(settings)).unwrap();
+    let hidden = stage.join_with("hidden", Layout::Single, grants(|grant| grant.hidden = true));
+    let refused = stage.enter("more", Layout::Single, |_| {});
+    assert_eq!(names(&stage.take(&refused)), ["leave"], "a hidden participant takes a place");
+    let recorder = stage.join_with("recorder", Layout::Single, grants(|grant| grant.recorder = true));
+    assert!(!recorder.sid.is_empty());
+    assert_eq!(stage.room.info().num_participants, 0);
+    stage.advance(60_000);
+    assert!(!stage.world.ended, "a hidden participant keeps the room");
+    stage.signal(&hidden, proto::signal_request::Message::Leave(proto::LeaveRequest::default()));
+    stage.take(&agent);
+    stage.advance(21_000);
+    assert!(stage.world.ended);
+    assert_eq!(names(&stage.take(&agent)).last(), Some(&"leave"));
+}
+
+#[test]
+fn a_session_that_a_hidden_one_replaces_is_seen_to_leave() {
+    let mut stage = Stage::new();
+    let watcher = stage.join("w", Layout::Dual);
+    let first = stage.join("a", Layout::Dual);
+    stage.take(&watcher);
+    let hidden = |request: &mut JoinRequest| request.claims = claims("a", VideoGrant { hidden: true, ..grant() });
+    let second = stage.join_with("a", Layout::Dual, hidden);
+    let info = last_info(&stage.take(&watcher), "a").unwrap();
+    assert_eq!((info.sid, info.state), (first.sid, 3));
+    assert_eq!(stage.participant("a").unwrap().sid, second.sid);
+}
+
+#[test]
 fn hidden_participants_are_seen_by_nobody_but_themselves_and_the_api() {
     let mut stage = Stage::new();
     let watcher = stage.join("w", Layout::Single);
@@ -190,10 +231,11 @@ fn add_tracks_of_the_join_request_are_answered_and_bound_by_its_offer() {
 #[test]
 fn full_tables_refuse_a_join_with_a_leave() {
     let mut stage = Stage::new();
-    stage.world.fill_tables();
+    stage.world.leave_rows(1);
     let refused = stage.enter("a", Layout::Dual, |_| {});
     assert_eq!(names(&stage.take(&refused)), ["leave"]);
     assert!(stage.world.desired.transports.is_empty());
+    assert!(!stage.world.has_lost_transports(1), "the first of the two transports is given back");
 }
 
 #[test]

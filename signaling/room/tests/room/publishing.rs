@@ -173,7 +173,9 @@ fn metadata_of_its_own_is_told_in_the_recorded_order() {
     stage.signal(&client, signal_request::Message::UpdateMetadata(update.clone()));
     let messages = stage.take(&client);
     assert_eq!(names(&messages), ["update", "refresh_token", "request_response"]);
-    assert!(matches!(&messages[2], Message::RequestResponse(response) if response.request_id == 9));
+    let echo = Some(proto::request_response::Request::UpdateMetadata(update.clone()));
+    assert!(matches!(&messages[2], Message::RequestResponse(response)
+        if response.request_id == 9 && response.request == echo && response.message.is_empty()));
     let info = last_info(&messages, "a").unwrap();
     assert_eq!((info.metadata.as_str(), info.attributes.get("k").map(String::as_str)), ("m", Some("v")));
     let removal =
@@ -220,4 +222,16 @@ fn speech_is_told_to_those_who_hear_it() {
     assert!(heard(stage.take(&deaf)).is_empty());
     stage.input(Input::Levels(vec![level(2)]));
     assert_eq!(heard(stage.take(&listener)).first().map(|speaker| speaker.active), Some(false));
+
+    stage.input(Input::Levels(vec![level(4)]));
+    assert_eq!(heard(stage.take(&listener)).first().map(|speaker| speaker.active), Some(true));
+    *client.parts.last_mut().unwrap() = Part::Inactive("audio");
+    stage.offer(&mut client);
+    let told = heard(stage.take(&listener));
+    assert_eq!(
+        told.first().map(|speaker| (speaker.active, speaker.level)),
+        Some((false, 0.0)),
+        "its end ends the voice"
+    );
+    assert!(heard(stage.take(&deaf)).is_empty());
 }

@@ -3,6 +3,7 @@ use signaling_protocol::proto::{
     self, DisconnectReason, leave_request::Action, signal_request, signal_response::Message,
 };
 use signaling_room::*;
+use signaling_token::VideoGrant;
 
 use crate::stage::*;
 
@@ -35,7 +36,18 @@ fn a_dual_resume_is_answered_in_the_recorded_order_with_an_ice_restart() {
     let messages = stage.take(&client);
     assert_eq!(
         names(&messages),
-        ["reconnect", "update", "update", "room_update", "refresh_token", "offer", "trickle", "trickle"]
+        [
+            "reconnect",
+            "update",
+            "update",
+            "room_update",
+            "refresh_token",
+            "offer",
+            "trickle",
+            "trickle",
+            "speakers_changed"
+        ],
+        "the end of a voice may have been missed, too"
     );
     assert!(matches!(&messages[0], Message::Reconnect(reconnect) if reconnect.last_message_seq == 41));
     assert!(matches!(&messages[1], Message::Update(update)
@@ -154,6 +166,30 @@ fn sync_state_applies_what_the_client_believes() {
     let messages = stage.take(&client);
     assert!(refused(&messages), "{:?}", names(&messages));
     assert!(stage.participant("a").is_none());
+}
+
+#[test]
+fn a_denial_is_repeated_and_hidden_participants_stay_unknown() {
+    let mut stage = Stage::new();
+    let hidden = |request: &mut JoinRequest| request.claims = claims("h", VideoGrant { hidden: true, ..grant() });
+    let hidden = stage.join_with("h", Layout::Single, hidden);
+    let mut publisher = stage.join("p", Layout::Single);
+    let track = stage.publish(&mut publisher, microphone("mic"));
+    let mut client = stage.join("a", Layout::Single);
+    stage.settle_mut(&mut client);
+    stage.input(Input::SocketLost { connection: client.connection });
+    let rule = proto::SubscriptionPermission::default();
+    stage.signal(&publisher, signal_request::Message::SubscriptionPermission(rule));
+    stage.signal(&hidden, signal_request::Message::Leave(proto::LeaveRequest::default()));
+    for _ in 0..2 {
+        stage.resume(&mut client, |_| {});
+        let messages = stage.take(&client);
+        assert_eq!(last_info(&messages, "h"), None);
+        assert!(messages.iter().any(|message| matches!(
+            message,
+            Message::SubscriptionPermissionUpdate(update) if !update.allowed && update.track_sid == track
+        )));
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A stage for one room: it carries out effects as a node would, and plays the engine, the courier and the clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine_base::{DataRef, EgressRef, IngressRef, TimeNs, TransportRef};
 use engine_table::*;
@@ -39,12 +39,14 @@ pub struct World {
     /// Every write of the journal, in order.
     pub history: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     next_connection: ConnectionId,
+    freed: BTreeSet<TransportRef>,
 }
 
 #[derive(Default)]
 struct Rows {
     next: u32,
-    full: bool,
+    /// Rows that are left.
+    left: Option<u32>,
     /// Rows of other rooms are not claimed yet.
     adopting: bool,
 }
@@ -52,8 +54,11 @@ struct Rows {
 impl Rows {
     fn take(&mut self) -> Option<u32> {
         assert!(!self.adopting, "a restored room takes no new rows");
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1)?;
+        }
         self.next += 1;
-        (!self.full).then_some(self.next)
+        Some(self.next)
     }
 }
 
@@ -90,7 +95,7 @@ impl Desired {
             RowChange::Ingress(at, row) => drop(self.ingresses.insert(at, *row)),
             RowChange::Egress(at, row) => drop(self.egresses.insert(at, *row)),
             RowChange::Data(at, row) => drop(self.datas.insert(at, *row)),
-            RowChange::FreeTransport(at) => assert!(self.transports.remove(&at).is_some(), "a transport is freed once"),
+            RowChange::FreeTransport(at) => drop(self.transports.remove(&at)),
             RowChange::FreeIngress(at) => assert!(self.ingresses.remove(&at).is_some(), "an ingress is freed once"),
             RowChange::FreeEgress(at) => drop(self.egresses.remove(&at)),
             RowChange::FreeData(at) => assert!(self.datas.remove(&at).is_some(), "a data row is freed once"),
@@ -242,11 +247,17 @@ impl World {
             written: 0,
             history: Vec::new(),
             next_connection: 1,
+            freed: BTreeSet::new(),
         }
     }
 
-    pub fn fill_tables(&mut self) {
-        self.rows.full = true;
+    pub fn leave_rows(&mut self, left: u32) {
+        self.rows.left = Some(left);
+    }
+
+    /// Every transport that was handed out lives, or was freed.
+    pub fn has_lost_transports(&self, handed_out: usize) -> bool {
+        self.desired.transports.len() + self.freed.len() < handed_out
     }
 
     fn with<T>(&mut self, step: impl FnOnce(&mut Context<'_>) -> T) -> T {
@@ -285,6 +296,9 @@ impl World {
         if let Effect::Journal { key, value } = &effect {
             self.history.push((key.clone(), value.clone()));
         }
+        if let Effect::Row(RowChange::FreeTransport(at)) = &effect {
+            assert!(self.freed.insert(*at), "a transport is freed once");
+        }
         match effect {
             Effect::Journal { key, value: Some(value) } => {
                 self.written += value.len();
@@ -296,6 +310,11 @@ impl World {
                 self.messages += 1;
                 assert!(!self.closed.contains_key(&connection), "nothing is sent on a closed socket");
                 self.sent.entry(connection).or_default().extend(message.message);
+            }
+            Effect::Broadcast { connections, message } => {
+                for connection in connections {
+                    self.perform_one(Effect::Send { connection, message: message.clone() });
+                }
             }
             Effect::RefreshToken { connection, .. } => {
                 self.sent.entry(connection).or_default().push(Message::RefreshToken(String::new()));
@@ -435,6 +454,17 @@ impl Stage {
             (place.ssrc.0, place.codec, place.active, place.payload_type) = (*ssrc, *codec as u8, 1, 96);
         }
         self.input(Input::Ingress { ingress, observed });
+    }
+
+    /// The engine forwards a first packet of every enabled egress of a track.
+    pub fn forward(&mut self, track: &str) {
+        let rows = self.world.desired.egresses.iter();
+        let enabled = rows.filter(|(_, row)| row.label.as_str() == track && row.flags & egress_flags::ENABLED != 0);
+        for egress in enabled.map(|(egress, _)| *egress).collect::<Vec<_>>() {
+            let mut observed = EgressObserved::new_zeroed();
+            (observed.generation, observed.codec) = (egress.generation, engine_base::Codec::Vp8 as u8);
+            self.input(Input::Egress { egress, observed });
+        }
     }
 
     pub fn transports_of(&self, sid: &str) -> Vec<TransportRef> {

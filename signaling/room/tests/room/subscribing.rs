@@ -49,6 +49,11 @@ fn a_published_track_reaches_a_subscriber_after_the_update_that_names_it() {
         assert!(told.contains(&"track_subscribed") && told.contains(&"subscribed_quality_update"));
         let ingress = stage.ingress_of(&track).unwrap();
         stage.media(ingress, &[(1, Codec::Vp8)]);
+        assert!(!names(&stage.take(&subscriber)).contains(&"stream_state_update"), "nothing was forwarded");
+        stage.forward(&track);
+        stage.forward(&track);
+        assert_eq!(names(&stage.take(&subscriber)), ["stream_state_update"]);
+        stage.resume(&mut subscriber, |_| {});
         assert!(names(&stage.take(&subscriber)).contains(&"stream_state_update"));
     });
 }

@@ -169,7 +169,7 @@ impl Node {
 
     /// Everything but inputs: what was observed, what is due, what waits.
     pub(crate) fn turn(&mut self, now: TimeNs) {
-        for (room, input) in self.observer.poll(&self.regions, &self.index) {
+        for (room, input) in self.observer.poll(&self.regions, &mut self.index) {
             self.step(&room, input);
         }
         for room in self.rooms.due(now) {
@@ -196,7 +196,7 @@ impl Node {
     }
 
     pub(crate) fn observe_everything(&mut self) {
-        for (room, input) in observe::everything(&self.regions, &self.index) {
+        for (room, input) in observe::everything(&self.regions, &mut self.index) {
             self.step(&room, input);
         }
     }
@@ -261,6 +261,7 @@ impl Node {
                 Effect::Send { connection, message } => {
                     self.push(Delivery::Frame { connection, frame: Frame::Message(message) });
                 }
+                Effect::Broadcast { connections, message } => self.broadcast(&connections, &message),
                 Effect::RefreshToken { connection, claims } => {
                     if let Some(token) = self.sign(&claims) {
                         self.send(connection, signal_response::Message::RefreshToken(token));

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use axum::body::Bytes;
 use engine_table::{DataCommand, ReplayCommand, RingProducer, Text, data_command};
+use signaling_protocol::Message as _;
 use signaling_protocol::proto::{self, signal_response};
 use signaling_room::ConnectionId;
 use signaling_token::{Claims, sign};
@@ -24,6 +26,13 @@ impl Node {
     pub(super) fn send(&mut self, connection: ConnectionId, message: signal_response::Message) {
         let message = Box::new(proto::SignalResponse { message: Some(message) });
         self.push(Delivery::Frame { connection, frame: Frame::Message(message) });
+    }
+
+    pub(super) fn broadcast(&mut self, connections: &[ConnectionId], message: &proto::SignalResponse) {
+        let encoded = Bytes::from(message.encode_to_vec());
+        for &connection in connections {
+            self.push(Delivery::Frame { connection, frame: Frame::Encoded(encoded.clone()) });
+        }
     }
 
     pub(super) fn push(&mut self, delivery: Delivery) {

@@ -35,6 +35,9 @@ pub(crate) struct OfIngress {
 pub(crate) struct OfEgress {
     pub(crate) egress: EgressRef,
     pub(crate) transport: TransportRef,
+    pub(crate) room: Arc<str>,
+    /// Its room knows that it forwards: it hears of no later change.
+    pub(crate) flows: bool,
 }
 
 impl RowIndex {
@@ -55,7 +58,10 @@ impl RowIndex {
                 self.ingresses.insert(at.index, entry);
             }
             RowChange::Egress(at, row) => {
-                self.egresses.insert(at.index, OfEgress { egress: *at, transport: row.transport });
+                let before = self.egresses.get(&at.index).filter(|before| before.egress == *at);
+                let flows = before.is_some_and(|before| before.flows);
+                let entry = OfEgress { egress: *at, transport: row.transport, room: Arc::clone(room), flows };
+                self.egresses.insert(at.index, entry);
             }
             RowChange::FreeTransport(at) => remove(&mut self.transports, at.index, |of| of.transport == *at),
             RowChange::FreeIngress(at) => remove(&mut self.ingresses, at.index, |of| of.ingress == *at),

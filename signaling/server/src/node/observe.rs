@@ -34,7 +34,7 @@ impl Observer {
     }
 
     /// One input per changed row, however often it changed.
-    pub(crate) fn poll(&mut self, regions: &Regions, index: &RowIndex) -> Vec<(Arc<str>, Input)> {
+    pub(crate) fn poll(&mut self, regions: &Regions, index: &mut RowIndex) -> Vec<(Arc<str>, Input)> {
         let mut changed = BTreeSet::new();
         let mut all = false;
         for reader in self.workers.iter_mut().chain([&mut self.courier]) {
@@ -62,17 +62,19 @@ fn collect(reader: &mut ChangeReader, changed: &mut BTreeSet<(u8, u32)>) -> bool
 }
 
 /// Every row that rooms know.
-pub(crate) fn everything(regions: &Regions, index: &RowIndex) -> Vec<(Arc<str>, Input)> {
-    let transports = index.transports.keys().flat_map(|row| {
-        [TableId::TransportObserved, TableId::Session].map(|table| observe(regions, index, table as u8, *row))
-    });
-    let ingresses = index.ingresses.keys().map(|row| observe(regions, index, TableId::IngressObserved as u8, *row));
-    transports.chain(ingresses).flatten().collect()
+pub(crate) fn everything(regions: &Regions, index: &mut RowIndex) -> Vec<(Arc<str>, Input)> {
+    let transports = index.transports.keys();
+    let mut rows: Vec<(TableId, u32)> =
+        transports.flat_map(|row| [(TableId::TransportObserved, *row), (TableId::Session, *row)]).collect();
+    rows.extend(index.ingresses.keys().map(|row| (TableId::IngressObserved, *row)));
+    rows.extend(index.egresses.keys().map(|row| (TableId::EgressObserved, *row)));
+    rows.into_iter().filter_map(|(table, row)| observe(regions, index, table as u8, row)).collect()
 }
 
-fn observe(regions: &Regions, index: &RowIndex, table: u8, row: u32) -> Option<(Arc<str>, Input)> {
+fn observe(regions: &Regions, index: &mut RowIndex, table: u8, row: u32) -> Option<(Arc<str>, Input)> {
     const TRANSPORT: u8 = TableId::TransportObserved as u8;
     const INGRESS: u8 = TableId::IngressObserved as u8;
+    const EGRESS: u8 = TableId::EgressObserved as u8;
     const SESSION: u8 = TableId::Session as u8;
     match table {
         TRANSPORT => {
@@ -86,6 +88,12 @@ fn observe(regions: &Regions, index: &RowIndex, table: u8, row: u32) -> Option<(
             let (_, observed) = regions.engine.ingresses().read(row)?;
             let current = observed.generation == of.ingress.generation;
             current.then(|| (Arc::clone(&of.room), Input::Ingress { ingress: of.ingress, observed }))
+        }
+        EGRESS => {
+            let of = index.egresses.get_mut(&row).filter(|of| !of.flows)?;
+            let (_, observed) = regions.engine.egresses().read(row)?;
+            of.flows = observed.generation == of.egress.generation && observed.codec != 0;
+            of.flows.then(|| (Arc::clone(&of.room), Input::Egress { egress: of.egress, observed }))
         }
         SESSION => {
             let of = index.transports.get(&row)?;
