@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use engine_base::TimeNs;
-use engine_io::{UringConfig, UringPort};
+use engine_io::{PortConfig, UringPort};
 use engine_table::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
 use engine_worker::{Bells, Crew, Moved, Regions, Site, Worker};
 use rustix::thread::CpuSet;
@@ -31,7 +31,7 @@ pub fn run(start: EngineStart) -> Result<()> {
     let crew = Arc::new(crew);
     let ports = start.sockets.into_iter().zip(start.worker_wakes.iter()).map(|(sockets, wake)| {
         let wake = wake.try_clone().context("cannot copy a wake descriptor; raise RLIMIT_NOFILE")?;
-        UringPort::new(UringConfig::new(sockets, Some(wake))).map_err(|error| anyhow!("{error}"))
+        UringPort::new(PortConfig::new(sockets, Some(wake))).map_err(|error| anyhow!("{error}"))
     });
     let ports = ports.collect::<Result<Vec<_>>>()?;
     let wakers = |ports: &[UringPort]| ports.iter().map(UringPort::waker).collect::<std::io::Result<Vec<_>>>();

@@ -15,14 +15,17 @@
 #![allow(unsafe_code)] // an island: see the invariants above
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod address;
 mod arena;
 mod batch;
 pub mod memory;
 pub mod port;
+mod setup;
 pub mod socket;
 pub mod uring;
 
 pub use batch::{Batch, Datagram, RECEIVE_PAYLOAD_BYTES};
 pub use memory::MemoryPort;
 pub use port::{Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
-pub use uring::{SetupError, UringConfig, UringPort};
+pub use setup::{PortConfig, RECEIVE_BUFFERS, SEND_SLOTS, SetupError};
+pub use uring::UringPort;

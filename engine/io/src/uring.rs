@@ -8,11 +8,9 @@
 //! A turn is one syscall: `wait` submits the sends and sleeps for anything but their completions. Where io_uring is forbidden
 //! this port does not start ([`SetupError`]); it needs Linux 6.1.
 
-mod address;
 mod buffer_ring;
 mod queue;
 mod sender;
-mod setup;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -21,13 +19,13 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use io_uring::{cqueue, opcode, types};
 
 pub use sender::UringSender;
-pub use setup::{RECEIVE_BUFFERS, SEND_SLOTS, SetupError, UringConfig};
 
-use self::address::{NAME_BYTES, read_name};
 use self::buffer_ring::{BufferRing, GROUP};
 use self::queue::{Completion, Queue, Token};
+use crate::address::{NAME_BYTES, read_name};
 use crate::batch::{Arrived, Batch, RECEIVE_BUFFER_BYTES, RECEIVE_HEADER_BYTES};
 use crate::port::{Port, PortCounters, Sender};
+use crate::setup::{PortConfig, SetupError};
 use engine_base::limits::SEND_BYTES;
 
 /// `struct io_uring_recvmsg_out`: name, control and payload lengths, flags, 4 B each.
@@ -75,8 +73,8 @@ enum ListenerState {
 
 impl UringPort {
     /// **Errors**: see [`SetupError::remedy`]. **Cost**: all memory that the port will ever use.
-    pub fn new(config: UringConfig) -> Result<Self, SetupError> {
-        let UringConfig { sockets, wake, receive_buffers, send_slots, send_slot_bytes } = config;
+    pub fn new(config: PortConfig) -> Result<Self, SetupError> {
+        let PortConfig { sockets, wake, receive_buffers, send_slots, send_slot_bytes } = config;
         assert!(send_slot_bytes >= SEND_BYTES && send_slots > 0, "send slots too small");
         let backlog = usize::from(receive_buffers) + sockets.len();
         let completions = backlog as u32 + send_slots + engine_base::Limits::WORKERS_MAX;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_io::socket::{BindRequest, bind};
-use engine_io::{MemoryPort, Outgoing, Port, Sender, UringConfig, UringPort};
+use engine_io::{MemoryPort, Outgoing, Port, PortConfig, Sender, UringPort};
 use engine_table::SocketAddress;
 
 struct Counting;
@@ -54,7 +54,7 @@ fn turn(port: &mut impl Port) -> u64 {
 fn uring_echoes_itself(datagrams: u64) -> u64 {
     let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let mut bound = bind(&BindRequest::new(&localhost, 0, 1)).unwrap();
-    let mut port = UringPort::new(UringConfig::new(vec![bound.workers[0].remove(0)], None)).unwrap();
+    let mut port = UringPort::new(PortConfig::new(vec![bound.workers[0].remove(0)], None)).unwrap();
     port.start(Vec::new()).unwrap();
     // The socket sends to itself, so that each datagram comes back for ever.
     for _ in 0..200 {

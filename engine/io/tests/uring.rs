@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine_base::Drop as DropReason;
 use engine_io::socket::{BindRequest, bind};
-use engine_io::{Outgoing, Port, Sender, UringConfig, UringPort};
+use engine_io::{Outgoing, Port, PortConfig, Sender, UringPort};
 use engine_table::SocketAddress;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -25,9 +25,9 @@ fn bound() -> (OwnedFd, SocketAddr) {
     (bound.workers[0].remove(0), bound.addresses[0])
 }
 
-fn port_with(change: impl FnOnce(&mut UringConfig)) -> (UringPort, SocketAddr) {
+fn port_with(change: impl FnOnce(&mut PortConfig)) -> (UringPort, SocketAddr) {
     let (socket, address) = bound();
-    let mut config = UringConfig::new(vec![socket], None);
+    let mut config = PortConfig::new(vec![socket], None);
     change(&mut config);
     let mut port = UringPort::new(config).unwrap();
     port.start(Vec::new()).unwrap();
@@ -187,7 +187,7 @@ fn an_eventfd_wakes_as_often_as_it_is_written() {
     let (socket, _) = bound();
     let wake = eventfd();
     let writer = wake.try_clone().unwrap();
-    let mut port = UringPort::new(UringConfig::new(vec![socket], Some(wake))).unwrap();
+    let mut port = UringPort::new(PortConfig::new(vec![socket], Some(wake))).unwrap();
     port.start(Vec::new()).unwrap();
     let sleeping = Arc::new(AtomicU64::new(0));
     let turn = Arc::new(AtomicU64::new(0));
@@ -219,7 +219,7 @@ fn an_eventfd_wakes_as_often_as_it_is_written() {
 fn workers_wake_each_other_through_their_rings() {
     const ROUNDS: u64 = 2_000;
     let mut ports: Vec<UringPort> =
-        (0..2).map(|_| UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap()).collect();
+        (0..2).map(|_| UringPort::new(PortConfig::new(vec![bound().0], None)).unwrap()).collect();
     let wakers: Vec<Vec<OwnedFd>> = (0..2).map(|_| ports.iter().map(|port| port.waker().unwrap()).collect()).collect();
     let words: Arc<[AtomicU64; 2]> = Arc::new([AtomicU64::new(1), AtomicU64::new(0)]);
     let sleeping: Arc<[AtomicU64; 2]> = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
@@ -262,7 +262,7 @@ fn workers_wake_each_other_through_their_rings() {
 #[test]
 fn a_wake_after_a_submission_is_a_new_one() {
     let mut ports: Vec<UringPort> =
-        (0..2).map(|_| UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap()).collect();
+        (0..2).map(|_| UringPort::new(PortConfig::new(vec![bound().0], None)).unwrap()).collect();
     let wakers = || ports.iter().map(|port| port.waker().unwrap()).collect::<Vec<_>>();
     let (first, second) = (wakers(), wakers());
     let mut woken = ports.pop().unwrap();
@@ -286,8 +286,8 @@ fn a_wake_after_a_submission_is_a_new_one() {
 
 #[test]
 fn waking_a_ring_that_has_not_started_is_counted() {
-    let other = UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap();
-    let mut port = UringPort::new(UringConfig::new(vec![bound().0], None)).unwrap();
+    let other = UringPort::new(PortConfig::new(vec![bound().0], None)).unwrap();
+    let mut port = UringPort::new(PortConfig::new(vec![bound().0], None)).unwrap();
     port.start(vec![port.waker().unwrap(), other.waker().unwrap()]).unwrap();
     port.sender().wake(1);
     port.sender().wake(2);
@@ -302,7 +302,7 @@ fn a_refused_connected_socket_tells_its_destination_and_goes_on() {
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let connected = UdpSocket::from(socket.try_clone().unwrap());
     connected.connect(closed).unwrap();
-    let mut port = UringPort::new(UringConfig::new(vec![socket], None)).unwrap();
+    let mut port = UringPort::new(PortConfig::new(vec![socket], None)).unwrap();
     port.start(Vec::new()).unwrap();
     send(&mut port, closed, b"first is answered by ICMP", 0);
     send(&mut port, closed, b"second takes the error", 0);
@@ -339,7 +339,7 @@ fn too_large_and_invalid_sends_are_reported_and_free_their_slots() {
 #[test]
 fn a_dead_socket_does_not_keep_the_worker_awake() {
     let (socket, _) = bound();
-    let mut port = UringPort::new(UringConfig::new(vec![socket, eventfd()], None)).unwrap();
+    let mut port = UringPort::new(PortConfig::new(vec![socket, eventfd()], None)).unwrap();
     port.start(Vec::new()).unwrap();
     turns(&mut port, |port| {
         port.receive(8);
@@ -364,7 +364,7 @@ fn a_port_may_be_dropped_with_datagrams_and_sends_under_way() {
         }
     });
     for _ in 0..20 {
-        let mut config = UringConfig::new(vec![socket.try_clone().unwrap()], None);
+        let mut config = PortConfig::new(vec![socket.try_clone().unwrap()], None);
         config.receive_buffers = 64;
         let mut port = UringPort::new(config).unwrap();
         port.start(Vec::new()).unwrap();

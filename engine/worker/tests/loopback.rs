@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use engine_base::{Kind, Limits, TimeNs, TransportRef, WallOffset};
-use engine_io::{UringConfig, UringPort, socket};
+use engine_io::{PortConfig, UringPort, socket};
 use engine_srtp::Profile;
 use engine_table::{NodeRow, SocketAddress, TransportObserved};
 use engine_worker::{Bells, Crew, Regions, Site, Worker};
@@ -60,7 +60,7 @@ impl Engine {
             .workers
             .into_iter()
             .zip(&wakes)
-            .map(|(sockets, wake)| UringPort::new(UringConfig::new(sockets, Some(wake.try_clone().unwrap()))).unwrap())
+            .map(|(sockets, wake)| UringPort::new(PortConfig::new(sockets, Some(wake.try_clone().unwrap()))).unwrap())
             .collect();
         let wakers: Vec<Vec<OwnedFd>> =
             ports.iter().map(|_| ports.iter().map(|port| port.waker().unwrap()).collect()).collect();

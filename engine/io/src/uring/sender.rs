@@ -11,8 +11,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use engine_base::Limits;
 use io_uring::{opcode, squeue, types};
 
-use super::address::{NAME_BYTES, write_name};
 use super::queue::{Completion, Queue, Token};
+use crate::address::{NAME_BYTES, write_name};
 use crate::arena::Arena;
 use crate::port::{Outgoing, PortCounters, SendFailure, SendSlot, Sender};
 

@@ -1,4 +1,4 @@
-//! What can go wrong when a ring is made, and what an operator does about it.
+//! What a port over the kernel is made of, what can go wrong when it is made, and what an operator does about it.
 
 use std::fmt;
 use std::io;
@@ -14,25 +14,25 @@ pub const SEND_SLOTS: u32 = 128;
 
 /// What a port is made of.
 #[derive(Debug)]
-pub struct UringConfig {
+pub struct PortConfig {
     /// This worker's UDP sockets; their order is the socket index everywhere.
     pub sockets: Vec<OwnedFd>,
     /// This worker's eventfd, written by other processes while the worker sleeps.
     pub wake: Option<OwnedFd>,
-    /// A power of two ≤ 32,768.
+    /// A power of two ≤ 32,768: most datagrams of one batch.
     pub receive_buffers: u16,
     pub send_slots: u32,
     /// Bytes of a send slot, `SEND_BYTES` to 65,507: the longest train.
     pub send_slot_bytes: usize,
 }
 
-impl UringConfig {
+impl PortConfig {
     pub fn new(sockets: Vec<OwnedFd>, wake: Option<OwnedFd>) -> Self {
         Self { sockets, wake, receive_buffers: RECEIVE_BUFFERS, send_slots: SEND_SLOTS, send_slot_bytes: TRAIN_BYTES }
     }
 }
 
-/// The ring could not be made. The text's last line says what to do.
+/// The port could not be made. The text's last line says what to do.
 #[derive(Debug)]
 pub struct SetupError {
     /// What was tried.
@@ -43,6 +43,12 @@ pub struct SetupError {
 impl SetupError {
     pub(crate) fn at(step: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self { step, source }
+    }
+
+    /// True where io_uring does not exist or nobody may use it, so that another port shall serve. A kernel whose io_uring is too
+    /// old is not meant: it is older than anything this engine was tried on.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS))
     }
 
     /// What an operator does about it.
