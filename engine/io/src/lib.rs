@@ -1,4 +1,5 @@
-//! Ports: how a worker receives and sends datagrams in batches. [`UringPort`] is the kernel's, [`MemoryPort`] a test's.
+//! Ports: how a worker receives and sends datagrams in batches. [`UringPort`] is the kernel's, [`MmsgPort`] the
+//! kernel's where io_uring is forbidden, [`MemoryPort`] a test's.
 //! The [`socket`] module binds the sockets that the holder hands down. No protocol is known here: bytes, addresses, socket
 //! indices.
 //!
@@ -18,14 +19,18 @@
 mod address;
 mod arena;
 mod batch;
+mod kernel;
 pub mod memory;
+mod mmsg;
 pub mod port;
 mod setup;
 pub mod socket;
 pub mod uring;
 
 pub use batch::{Batch, Datagram, RECEIVE_PAYLOAD_BYTES};
+pub use kernel::{Backend, Choice, Chosen, KernelPort, UnknownChoice, choose};
 pub use memory::MemoryPort;
+pub use mmsg::{MmsgPort, MmsgSender};
 pub use port::{Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
 pub use setup::{PortConfig, RECEIVE_BUFFERS, SEND_SLOTS, SetupError};
 pub use uring::UringPort;

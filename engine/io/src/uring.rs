@@ -244,6 +244,11 @@ impl Template {
     }
 }
 
+/// Makes a small ring and closes it: whether io_uring may be used here.
+pub(crate) fn probe() -> Result<(), SetupError> {
+    Queue::new(queue::SUBMISSIONS).map(drop).map_err(SetupError::at("set up io_uring"))
+}
+
 /// A multishot receive on an O_NONBLOCK socket ends with EAGAIN instead of waiting.
 fn make_blocking(socket: &OwnedFd) -> io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(socket)?;

@@ -1,4 +1,4 @@
-//! In the steady state neither port allocates. One test, because the allocator counts the whole process.
+//! In the steady state no port allocates. One test, because the allocator counts the whole process.
 #![allow(unsafe_code)] // a counting allocator
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine_io::socket::{BindRequest, bind};
-use engine_io::{MemoryPort, Outgoing, Port, PortConfig, Sender, UringPort};
+use engine_io::{KernelPort, MemoryPort, MmsgPort, Outgoing, Port, PortConfig, Sender, UringPort};
 use engine_table::SocketAddress;
 
 struct Counting;
@@ -51,10 +51,10 @@ fn turn(port: &mut impl Port) -> u64 {
     received as u64
 }
 
-fn uring_echoes_itself(datagrams: u64) -> u64 {
+fn kernel_port_echoes_itself<P: KernelPort>(datagrams: u64) -> u64 {
     let localhost = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
     let mut bound = bind(&BindRequest::new(&localhost, 0, 1)).unwrap();
-    let mut port = UringPort::new(PortConfig::new(vec![bound.workers[0].remove(0)], None)).unwrap();
+    let mut port = P::make(PortConfig::new(vec![bound.workers[0].remove(0)], None)).unwrap();
     port.start(Vec::new()).unwrap();
     // The socket sends to itself, so that each datagram comes back for ever.
     for _ in 0..200 {
@@ -101,7 +101,8 @@ fn memory_answers(rounds: u64) -> u64 {
 
 #[test]
 fn nothing_is_allocated_in_the_steady_state() {
-    assert_eq!(uring_echoes_itself(100_000), 0);
+    assert_eq!(kernel_port_echoes_itself::<UringPort>(100_000), 0);
+    assert_eq!(kernel_port_echoes_itself::<MmsgPort>(100_000), 0);
     assert_eq!(memory_answers(1_000), 0);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     drop(std::hint::black_box(Box::new(1)));

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use io_uring::{EnterFlags, IoUring, squeue, types};
 
 /// Requests submitted at once at most. 128 × 64 B = 8 KiB.
-const SUBMISSIONS: u32 = 128;
+pub(crate) const SUBMISSIONS: u32 = 128;
 
 /// Kinds of requests, in the upper half of `user_data`; the lower half is an index.
 const RECEIVE: u64 = 1 << 32;

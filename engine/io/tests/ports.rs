@@ -1,4 +1,4 @@
-//! The uring port over loopback sockets of the kernel's choice.
+//! The ports over the kernel, on loopback sockets of its choice. What both promise is tested on both; what only rings do, below.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine_base::Drop as DropReason;
 use engine_io::socket::{BindRequest, bind};
-use engine_io::{Outgoing, Port, PortConfig, Sender, UringPort};
+use engine_io::{KernelPort, MmsgPort, Outgoing, Port, PortConfig, PortCounters, Sender, UringPort};
 use engine_table::SocketAddress;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -25,16 +25,16 @@ fn bound() -> (OwnedFd, SocketAddr) {
     (bound.workers[0].remove(0), bound.addresses[0])
 }
 
-fn port_with(change: impl FnOnce(&mut PortConfig)) -> (UringPort, SocketAddr) {
+fn port_with<P: KernelPort>(change: impl FnOnce(&mut PortConfig)) -> (P, SocketAddr) {
     let (socket, address) = bound();
     let mut config = PortConfig::new(vec![socket], None);
     change(&mut config);
-    let mut port = UringPort::new(config).unwrap();
+    let mut port = P::make(config).unwrap();
     port.start(Vec::new()).unwrap();
     (port, address)
 }
 
-fn send(port: &mut UringPort, destination: SocketAddr, bytes: &[u8], segment_bytes: u16) {
+fn send(port: &mut impl KernelPort, destination: SocketAddr, bytes: &[u8], segment_bytes: u16) {
     let sender = port.sender();
     let mut slot = sender.reserve().unwrap();
     sender.bytes(&mut slot)[..bytes.len()].copy_from_slice(bytes);
@@ -42,7 +42,7 @@ fn send(port: &mut UringPort, destination: SocketAddr, bytes: &[u8], segment_byt
     sender.commit(slot, Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes });
 }
 
-fn sleep(port: &mut UringPort, timeout_ns: u64) {
+fn sleep(port: &mut impl KernelPort, timeout_ns: u64) {
     port.wait(&AtomicU64::new(0), Some(timeout_ns), || false);
 }
 
@@ -53,17 +53,20 @@ fn client() -> UdpSocket {
 }
 
 /// Turns until `done`, with a deadline.
-fn turns(port: &mut UringPort, mut each: impl FnMut(&mut UringPort) -> bool) {
+fn turns<P: KernelPort>(port: &mut P, mut each: impl FnMut(&mut P) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !each(port) {
-        assert!(Instant::now() < deadline, "timed out: {port:?} {:?}", port.counters());
+        assert!(Instant::now() < deadline, "timed out: {:?}", port.counters());
         sleep(port, SECOND_NS / 10);
     }
 }
 
-#[test]
-fn every_datagram_is_echoed_though_buffers_and_slots_are_few() {
-    let (mut port, address) = port_with(|config| {
+fn every_datagram_is_echoed_though_buffers_and_slots_are_few<P: KernelPort>() {
+    echo_everything::<P>();
+}
+
+fn echo_everything<P: KernelPort>() -> PortCounters {
+    let (mut port, address) = port_with::<P>(|config| {
         config.receive_buffers = 64;
         config.send_slots = 16;
     });
@@ -107,12 +110,11 @@ fn every_datagram_is_echoed_though_buffers_and_slots_are_few() {
     }
     let counters = port.counters();
     assert_eq!((counters.received, counters.truncated, counters.send_failures), (u64::from(TOTAL), 0, 0));
-    assert!(counters.no_buffers > 0, "80 datagrams were more than 64 buffers");
+    counters
 }
 
-#[test]
-fn a_turn_goes_on_after_the_kernels_pass_of_32() {
-    let (mut port, address) = port_with(|_| {});
+fn a_turn_goes_on_after_the_kernels_pass_of_32<P: KernelPort>() {
+    let (mut port, address) = port_with::<P>(|_| {});
     let client = client();
     for _ in 0..500 {
         client.send_to(b"datagram", address).unwrap();
@@ -123,9 +125,8 @@ fn a_turn_goes_on_after_the_kernels_pass_of_32() {
     assert_eq!(port.receive(256), 0);
 }
 
-#[test]
-fn a_train_is_cut_into_its_segments() {
-    let (mut port, _) = port_with(|config| config.send_slot_bytes = 65_536);
+fn a_train_is_cut_into_its_segments<P: KernelPort>() {
+    let (mut port, _) = port_with::<P>(|config| config.send_slot_bytes = 65_536);
     let client = client();
     let bytes: Vec<u8> = (0..9 * 1_200 + 100).map(|i| (i / 1_200) as u8).collect();
     send(&mut port, client.local_addr().unwrap(), &bytes, 1_200);
@@ -138,9 +139,8 @@ fn a_train_is_cut_into_its_segments() {
     assert_eq!(port.sender().poll_failure(), None);
 }
 
-#[test]
-fn empty_and_oversized_datagrams_do_no_harm() {
-    let (mut port, address) = port_with(|_| {});
+fn empty_and_oversized_datagrams_do_no_harm<P: KernelPort>() {
+    let (mut port, address) = port_with::<P>(|_| {});
     let client = client();
     for bytes in [0, 1_537, 9_000, 1_536] {
         client.send_to(&vec![7; bytes], address).unwrap();
@@ -156,9 +156,8 @@ fn empty_and_oversized_datagrams_do_no_harm() {
     assert_eq!(port.counters().truncated, 2);
 }
 
-#[test]
-fn the_timeout_is_honoured() {
-    let (mut port, _) = port_with(|_| {});
+fn the_timeout_is_honoured<P: KernelPort>() {
+    let (mut port, _) = port_with::<P>(|_| {});
     let sleeping = AtomicU64::new(0);
     let start = Instant::now();
     port.wait(&sleeping, Some(20_000_000), || sleeping.load(Ordering::SeqCst) == 0);
@@ -169,9 +168,8 @@ fn the_timeout_is_honoured() {
     port.wait(&sleeping, Some(0), || false);
 }
 
-#[test]
-fn completions_of_sends_do_not_end_a_wait() {
-    let (mut port, _) = port_with(|_| {});
+fn completions_of_sends_do_not_end_a_wait<P: KernelPort>() {
+    let (mut port, _) = port_with::<P>(|_| {});
     let client = client();
     for _ in 0..300 {
         send(&mut port, client.local_addr().unwrap(), b"x", 0);
@@ -182,12 +180,11 @@ fn completions_of_sends_do_not_end_a_wait() {
     assert_eq!(client.recv(&mut [0; 4]).unwrap(), 1);
 }
 
-#[test]
-fn an_eventfd_wakes_as_often_as_it_is_written() {
+fn an_eventfd_wakes_as_often_as_it_is_written<P: KernelPort>() {
     let (socket, _) = bound();
     let wake = eventfd();
     let writer = wake.try_clone().unwrap();
-    let mut port = UringPort::new(PortConfig::new(vec![socket], Some(wake))).unwrap();
+    let mut port = P::make(PortConfig::new(vec![socket], Some(wake))).unwrap();
     port.start(Vec::new()).unwrap();
     let sleeping = Arc::new(AtomicU64::new(0));
     let turn = Arc::new(AtomicU64::new(0));
@@ -215,11 +212,9 @@ fn an_eventfd_wakes_as_often_as_it_is_written() {
 }
 
 /// Two workers pass a number back and forth through shared words; each sleeps until the other wakes it.
-#[test]
-fn workers_wake_each_other_through_their_rings() {
+fn workers_wake_each_other<P: KernelPort>() {
     const ROUNDS: u64 = 2_000;
-    let mut ports: Vec<UringPort> =
-        (0..2).map(|_| UringPort::new(PortConfig::new(vec![bound().0], None)).unwrap()).collect();
+    let mut ports: Vec<P> = (0..2).map(|_| P::make(PortConfig::new(vec![bound().0], None)).unwrap()).collect();
     let wakers: Vec<Vec<OwnedFd>> = (0..2).map(|_| ports.iter().map(|port| port.waker().unwrap()).collect()).collect();
     let words: Arc<[AtomicU64; 2]> = Arc::new([AtomicU64::new(1), AtomicU64::new(0)]);
     let sleeping: Arc<[AtomicU64; 2]> = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
@@ -259,6 +254,171 @@ fn workers_wake_each_other_through_their_rings() {
     assert!(ends.iter().all(|(counters, _)| counters.wakes <= 2 * ROUNDS && counters.wake_failures == 0));
 }
 
+fn a_refused_connected_socket_tells_its_destination_and_goes_on<P: KernelPort>() {
+    let (socket, address) = bound();
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let connected = UdpSocket::from(socket.try_clone().unwrap());
+    connected.connect(closed).unwrap();
+    let mut port = P::make(PortConfig::new(vec![socket], None)).unwrap();
+    port.start(Vec::new()).unwrap();
+    send(&mut port, closed, b"first is answered by ICMP", 0);
+    port.sender().flush();
+    send(&mut port, closed, b"second takes the error", 0);
+    port.sender().flush();
+    let failure = port.sender().poll_failure().unwrap();
+    assert_eq!((failure.errno, failure.reason()), (libc::ECONNREFUSED, DropReason::SendFailed));
+    assert_eq!(failure.outgoing.destination.get(), Some(closed));
+    let peer = UdpSocket::bind(closed).unwrap();
+    peer.send_to(b"still receiving", address).unwrap();
+    turns(&mut port, |port| port.receive(8) == 1);
+}
+
+fn too_large_and_invalid_sends_are_reported_and_free_their_slots<P: KernelPort>() {
+    let (mut port, address) = port_with::<P>(|config| {
+        config.send_slot_bytes = 65_536;
+        config.send_slots = 1;
+    });
+    for _ in 0..3 {
+        send(&mut port, address, &[0; 65_530], 0);
+    }
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let sender = port.sender();
+    let slot = sender.reserve().unwrap();
+    let destination = SocketAddress::new(nowhere);
+    sender.commit(slot, Outgoing { socket: 0, destination, bytes: 10, segment_bytes: 5 });
+    sender.flush();
+    let reasons: Vec<_> = std::iter::from_fn(|| port.sender().poll_failure()).map(|failure| failure.reason()).collect();
+    assert_eq!(reasons[0], DropReason::SendTooLarge);
+    assert_eq!(port.counters().send_failures, 4);
+    assert_eq!(port.counters().send_failures_unseen + reasons.len() as u64, 4);
+}
+
+fn a_dead_socket_does_not_keep_the_worker_awake<P: KernelPort>() {
+    let (socket, _) = bound();
+    let mut port = P::make(PortConfig::new(vec![socket, eventfd()], None)).unwrap();
+    port.start(Vec::new()).unwrap();
+    turns(&mut port, |port| {
+        port.receive(8);
+        port.counters().receive_errors == 1
+    });
+    let start = Instant::now();
+    sleep(&mut port, 20_000_000);
+    assert!(start.elapsed() >= Duration::from_millis(20));
+}
+
+fn a_port_may_be_dropped_with_datagrams_and_sends_under_way<P: KernelPort>() {
+    let running = Arc::new(AtomicBool::new(true));
+    let (socket, address) = bound();
+    let spammer = std::thread::spawn({
+        let running = running.clone();
+        move || {
+            let client = client();
+            while running.load(Ordering::Relaxed) {
+                let _ = client.send_to(&[1; 1_000], address);
+            }
+        }
+    });
+    for _ in 0..20 {
+        let mut config = PortConfig::new(vec![socket.try_clone().unwrap()], None);
+        config.receive_buffers = 64;
+        let mut port = P::make(config).unwrap();
+        port.start(Vec::new()).unwrap();
+        sleep(&mut port, SECOND_NS);
+        assert!(port.receive(16) > 0);
+        send(&mut port, address, b"in the queue", 0);
+    }
+    running.store(false, Ordering::Relaxed);
+    spammer.join().unwrap();
+}
+
+fn a_refused_send_does_not_stop_those_behind_it<P: KernelPort>() {
+    let (mut port, _) = port_with::<P>(|_| {});
+    let (client, nowhere) = (client(), SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    for number in 0..30 {
+        let destination = if number % 10 == 0 { nowhere } else { client.local_addr().unwrap() };
+        send(&mut port, destination, &[number], 0);
+    }
+    port.sender().flush();
+    for number in (0..30).filter(|number| number % 10 != 0) {
+        let mut buffer = [0; 8];
+        assert_eq!((client.recv(&mut buffer).unwrap(), buffer[0]), (1, number));
+    }
+    let failures: Vec<_> = std::iter::from_fn(|| port.sender().poll_failure()).collect();
+    assert_eq!(failures.len(), 3);
+    assert!(failures.iter().all(|failure| failure.errno == libc::EINVAL && failure.reason() == DropReason::SendFailed));
+}
+
+fn sends_of_two_sockets_keep_their_order_and_source<P: KernelPort>() {
+    let (sockets, addresses): (Vec<_>, Vec<_>) = (0..2).map(|_| bound()).unzip();
+    let mut port = P::make(PortConfig::new(sockets, None)).unwrap();
+    port.start(Vec::new()).unwrap();
+    let client = client();
+    let destination = SocketAddress::new(client.local_addr().unwrap());
+    // Several calls of 64 messages each.
+    for number in 0..200_u32 {
+        let sender = port.sender();
+        let mut slot = sender.reserve().unwrap();
+        sender.bytes(&mut slot)[..4].copy_from_slice(&number.to_be_bytes());
+        sender.commit(slot, Outgoing { socket: number % 2, destination, bytes: 4, segment_bytes: 0 });
+    }
+    port.sender().flush();
+    let mut next = [0, 1];
+    for _ in 0..200 {
+        let mut buffer = [0; 4];
+        let (_, source) = client.recv_from(&mut buffer).unwrap();
+        let socket = addresses.iter().position(|address| *address == source).unwrap();
+        assert_eq!(u32::from_be_bytes(buffer), next[socket]);
+        next[socket] += 2;
+    }
+}
+
+fn a_flooded_socket_does_not_hold_back_another<P: KernelPort>() {
+    let (sockets, addresses): (Vec<_>, Vec<_>) = (0..2).map(|_| bound()).unzip();
+    let mut port = P::make(PortConfig::new(sockets, None)).unwrap();
+    port.start(Vec::new()).unwrap();
+    let client = client();
+    (0..500).for_each(|_| assert_eq!(client.send_to(b"flood", addresses[0]).unwrap(), 5));
+    client.send_to(b"quiet", addresses[1]).unwrap();
+    sleep(&mut port, SECOND_NS);
+    let count = port.receive(256);
+    let (batch, _) = port.split();
+    assert!((0..count).any(|index| batch.get(index).is_some_and(|datagram| datagram.socket == 1)));
+}
+
+macro_rules! on_each_port {
+    ($($test:ident,)*) => {
+        mod io_uring {
+            $(#[test] fn $test() { super::$test::<super::UringPort>(); })*
+        }
+        mod mmsg {
+            $(#[test] fn $test() { super::$test::<super::MmsgPort>(); })*
+        }
+    };
+}
+
+on_each_port! {
+    every_datagram_is_echoed_though_buffers_and_slots_are_few,
+    a_turn_goes_on_after_the_kernels_pass_of_32,
+    a_train_is_cut_into_its_segments,
+    empty_and_oversized_datagrams_do_no_harm,
+    the_timeout_is_honoured,
+    completions_of_sends_do_not_end_a_wait,
+    an_eventfd_wakes_as_often_as_it_is_written,
+    workers_wake_each_other,
+    a_refused_connected_socket_tells_its_destination_and_goes_on,
+    too_large_and_invalid_sends_are_reported_and_free_their_slots,
+    a_dead_socket_does_not_keep_the_worker_awake,
+    a_port_may_be_dropped_with_datagrams_and_sends_under_way,
+    a_refused_send_does_not_stop_those_behind_it,
+    sends_of_two_sockets_keep_their_order_and_source,
+    a_flooded_socket_does_not_hold_back_another,
+}
+
+#[test]
+fn a_ring_counts_when_its_buffers_are_used_up() {
+    assert!(echo_everything::<UringPort>().no_buffers > 0, "80 datagrams were more than 64 buffers");
+}
+
 #[test]
 fn a_wake_after_a_submission_is_a_new_one() {
     let mut ports: Vec<UringPort> =
@@ -294,84 +454,4 @@ fn waking_a_ring_that_has_not_started_is_counted() {
     sleep(&mut port, 1_000_000);
     port.receive(8);
     assert_eq!(port.counters().wake_failures, 2);
-}
-
-#[test]
-fn a_refused_connected_socket_tells_its_destination_and_goes_on() {
-    let (socket, address) = bound();
-    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let connected = UdpSocket::from(socket.try_clone().unwrap());
-    connected.connect(closed).unwrap();
-    let mut port = UringPort::new(PortConfig::new(vec![socket], None)).unwrap();
-    port.start(Vec::new()).unwrap();
-    send(&mut port, closed, b"first is answered by ICMP", 0);
-    send(&mut port, closed, b"second takes the error", 0);
-    port.sender().flush();
-    let failure = port.sender().poll_failure().unwrap();
-    assert_eq!((failure.errno, failure.reason()), (libc::ECONNREFUSED, DropReason::SendFailed));
-    assert_eq!(failure.outgoing.destination.get(), Some(closed));
-    let peer = UdpSocket::bind(closed).unwrap();
-    peer.send_to(b"still receiving", address).unwrap();
-    turns(&mut port, |port| port.receive(8) == 1);
-}
-
-#[test]
-fn too_large_and_invalid_sends_are_reported_and_free_their_slots() {
-    let (mut port, address) = port_with(|config| {
-        config.send_slot_bytes = 65_536;
-        config.send_slots = 1;
-    });
-    for _ in 0..3 {
-        send(&mut port, address, &[0; 65_530], 0);
-    }
-    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let sender = port.sender();
-    let slot = sender.reserve().unwrap();
-    let destination = SocketAddress::new(nowhere);
-    sender.commit(slot, Outgoing { socket: 0, destination, bytes: 10, segment_bytes: 5 });
-    sender.flush();
-    let reasons: Vec<_> = std::iter::from_fn(|| port.sender().poll_failure()).map(|failure| failure.reason()).collect();
-    assert_eq!(reasons[0], DropReason::SendTooLarge);
-    assert_eq!(port.counters().send_failures, 4);
-    assert_eq!(port.counters().send_failures_unseen + reasons.len() as u64, 4);
-}
-
-#[test]
-fn a_dead_socket_does_not_keep_the_worker_awake() {
-    let (socket, _) = bound();
-    let mut port = UringPort::new(PortConfig::new(vec![socket, eventfd()], None)).unwrap();
-    port.start(Vec::new()).unwrap();
-    turns(&mut port, |port| {
-        port.receive(8);
-        port.counters().receive_errors == 1
-    });
-    let start = Instant::now();
-    sleep(&mut port, 20_000_000);
-    assert!(start.elapsed() >= Duration::from_millis(20));
-}
-
-#[test]
-fn a_port_may_be_dropped_with_datagrams_and_sends_under_way() {
-    let running = Arc::new(AtomicBool::new(true));
-    let (socket, address) = bound();
-    let spammer = std::thread::spawn({
-        let running = running.clone();
-        move || {
-            let client = client();
-            while running.load(Ordering::Relaxed) {
-                let _ = client.send_to(&[1; 1_000], address);
-            }
-        }
-    });
-    for _ in 0..20 {
-        let mut config = PortConfig::new(vec![socket.try_clone().unwrap()], None);
-        config.receive_buffers = 64;
-        let mut port = UringPort::new(config).unwrap();
-        port.start(Vec::new()).unwrap();
-        sleep(&mut port, SECOND_NS);
-        assert!(port.receive(16) > 0);
-        send(&mut port, address, b"in the queue", 0);
-    }
-    running.store(false, Ordering::Relaxed);
-    spammer.join().unwrap();
 }
