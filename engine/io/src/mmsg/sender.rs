@@ -219,6 +219,20 @@ impl Sender for MmsgSender {
         unsafe { self.memory.slice(slot.index as usize * self.stride, self.slot_bytes) }
     }
 
+    #[inline]
+    fn bytes_of<'a>(&'a mut self, slots: &'a mut [SendSlot]) -> impl Iterator<Item = &'a mut [u8]> {
+        let Self { memory, stride, slot_bytes, .. } = self;
+        slots.iter_mut().map(|slot| {
+            // SAFETY: each slot is reserved, exists once and is borrowed (invariant 3), so the payloads are disjoint.
+            unsafe { memory.slice(slot.index as usize * *stride, *slot_bytes) }
+        })
+    }
+
+    #[inline]
+    fn slot_bytes(&self) -> usize {
+        self.slot_bytes
+    }
+
     fn release(&mut self, slot: SendSlot) {
         self.free.push(slot.index);
     }
