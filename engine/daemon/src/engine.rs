@@ -1,4 +1,4 @@
-//! `millrace engine`: one thread per worker, each with its own io_uring, and nothing else.
+//! `millrace engine`: one thread per worker, each with its own port, and nothing else.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use engine_base::TimeNs;
-use engine_io::{PortConfig, UringPort};
+use engine_io::{Backend, KernelPort, MmsgPort, PortConfig, UringPort};
 use engine_table::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
 use engine_worker::{Bells, Crew, Moved, Regions, Site, Worker};
 use rustix::thread::CpuSet;
 
+use crate::packets;
 use crate::shutdown;
 use crate::start::EngineStart;
 
@@ -26,20 +27,27 @@ pub fn run(start: EngineStart) -> Result<()> {
     check(&start)?;
     let regions = map(&start)?;
     check_sockets(&start, &regions)?;
+    match packets::choose(&start, &regions)? {
+        Backend::IoUring => serve::<UringPort>(start, &regions),
+        Backend::Mmsg => serve::<MmsgPort>(start, &regions),
+    }
+}
+
+fn serve<P: KernelPort>(start: EngineStart, regions: &Regions) -> Result<()> {
     let cores = if start.pin_cores { cores(start.limits.workers) } else { Vec::new() };
     let (crew, mailboxes) = Crew::new(&start.limits);
     let crew = Arc::new(crew);
     let ports = start.sockets.into_iter().zip(start.worker_wakes.iter()).map(|(sockets, wake)| {
         let wake = wake.try_clone().context("cannot copy a wake descriptor; raise RLIMIT_NOFILE")?;
-        UringPort::new(PortConfig::new(sockets, Some(wake))).map_err(|error| anyhow!("{error}"))
+        P::make(PortConfig::new(sockets, Some(wake))).map_err(|error| anyhow!("{error}"))
     });
-    let ports = ports.collect::<Result<Vec<_>>>()?;
-    let wakers = |ports: &[UringPort]| ports.iter().map(UringPort::waker).collect::<std::io::Result<Vec<_>>>();
+    let ports = ports.collect::<Result<Vec<P>>>()?;
+    let wakers = |ports: &[P]| ports.iter().map(P::waker).collect::<std::io::Result<Vec<_>>>();
     let stop = Arc::new(AtomicBool::new(false));
     let mut seats = Vec::new();
     for (me, mailbox) in (0..).zip(mailboxes) {
-        let site = Site::new(me, &regions, crew.clone()).context(NO_NODE)?;
-        let wakers = wakers(&ports).context("cannot copy a ring descriptor; raise RLIMIT_NOFILE")?;
+        let site = Site::new(me, regions, crew.clone()).context(NO_NODE)?;
+        let wakers = wakers(&ports).context("cannot copy a waker's descriptor; raise RLIMIT_NOFILE")?;
         let bells = Bells {
             courier: Some(start.courier_wake.try_clone()?),
             signaling: Some(start.signaling_wake.try_clone()?),
@@ -67,7 +75,7 @@ struct Seat {
 }
 
 impl Seat {
-    fn start(self, mut port: UringPort, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<()>>> {
+    fn start<P: KernelPort>(self, mut port: P, stop: Arc<AtomicBool>) -> Result<JoinHandle<Result<()>>> {
         let name = format!("worker-{}", self.site.me);
         let run = move || -> Result<()> {
             if let Some(core) = self.core {

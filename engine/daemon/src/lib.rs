@@ -4,6 +4,7 @@
 
 pub mod courier;
 pub mod engine;
+mod packets;
 mod shutdown;
 pub mod start;
 

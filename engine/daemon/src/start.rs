@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 
 use engine_base::Limits;
+use engine_io::Choice;
 
 /// What `millrace engine` inherits.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct EngineStart {
     pub shutdown: OwnedFd,
     /// Binds worker n to the n-th core that the process may use.
     pub pin_cores: bool,
+    /// How packets go.
+    pub packet_io: Choice,
 }
 
 /// What `millrace courier` inherits.

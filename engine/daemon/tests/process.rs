@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -9,12 +10,14 @@ use engine_base::ufrag::{LocalUfrag, password};
 use engine_base::{Limits, TransportRef};
 use engine_daemon::EngineStart;
 use engine_io::socket::{BindRequest, bind};
+use engine_io::{Backend, Choice};
 use engine_table::map::{create_memfd, read_only};
 use engine_table::{
     CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, NodeRow, ROW_ACTIVE, SignalingRegion, TableId,
-    Text, TransportRow, transport_state,
+    Text, TransportRow, port_facts, transport_state,
 };
 use engine_wire::stun::{BindingRequest, IceRole, MessageClass, StunMessage, TransactionId};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use zerocopy::FromZeros;
 
 const LIMITS: Limits = Limits { workers: 2, transports: 16, ingresses: 4, egresses: 16, datas: 4 };
@@ -54,6 +57,32 @@ fn check_connectivity(ufrag: &[u8], server: SocketAddr) {
 
 #[test]
 fn the_engine_serves_until_it_is_told_to_end() {
+    assert_eq!(serve(Choice::Auto, engine_daemon::engine::run) & 3, port_facts::IO_URING);
+}
+
+#[test]
+fn the_engine_serves_without_io_uring_when_told_to() {
+    assert_eq!(serve(Choice::Only(Backend::Mmsg), engine_daemon::engine::run) & 3, port_facts::MMSG);
+}
+
+/// As in a container: its workers are threads of the filtered one and inherit the filter.
+#[test]
+fn the_engine_serves_where_io_uring_is_forbidden() {
+    let refused = [libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+    let refused = refused.into_iter().map(|number| (number, Vec::new())).collect();
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(refused, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), arch);
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    let facts = serve(Choice::Auto, move |start| {
+        apply_filter(&program).unwrap();
+        engine_daemon::engine::run(start)
+    });
+    assert_eq!(facts & 3, port_facts::MMSG);
+    assert_ne!(facts & port_facts::SEGMENTS, 0);
+}
+
+/// A whole life of the engine. **Output**: what it told of its ports.
+fn serve(choice: Choice, run: impl FnOnce(EngineStart) -> anyhow::Result<()> + Send + 'static) -> u64 {
     let fd = |name, bytes| create_memfd(name, bytes).unwrap();
     let holder = fd("holder", HolderRegion::region_bytes(&LIMITS));
     let signaling = fd("signaling", SignalingRegion::region_bytes(&LIMITS));
@@ -85,8 +114,9 @@ fn the_engine_serves_until_it_is_told_to_end() {
         sockets: bound.workers,
         shutdown: shutdown.try_clone().unwrap(),
         pin_cores: true,
+        packet_io: choice,
     };
-    let process = std::thread::spawn(move || engine_daemon::engine::run(start));
+    let process = std::thread::spawn(move || run(start));
 
     let transport = TransportRef::new(3, 9);
     let ufrag = LocalUfrag { index: 3, generation: 9, credential: 0, node: 5, random: 1 }.encode();
@@ -112,6 +142,7 @@ fn the_engine_serves_until_it_is_told_to_end() {
     rustix::io::read(&signaling_wake, &mut count).unwrap();
     ring(&shutdown);
     process.join().unwrap().unwrap();
+    observed.port(1).load(Ordering::Relaxed)
 }
 
 #[test]
@@ -131,6 +162,7 @@ fn a_region_of_another_build_is_refused_with_a_reason() {
         sockets: vec![Vec::new(), Vec::new()],
         shutdown: eventfd(),
         pin_cores: false,
+        packet_io: Choice::Auto,
     };
     let error = format!("{:#}", engine_daemon::engine::run(start).unwrap_err());
     assert!(error.contains("region") && error.contains("start all processes"), "{error}");

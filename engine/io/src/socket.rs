@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-pub use interfaces::local_addresses;
+pub use interfaces::{interface_of, local_addresses};
 
 /// Asked of the kernel per socket, which doubles it for its own book-keeping: 16 MiB hold about 7,000 packets of 1,200 B, 2,304 B
 /// each in the kernel: 0.3 s of 200 Mbit/s.

@@ -296,6 +296,7 @@ impl EngineRegion {
     const ADOPTED_COURIER: usize = 1;
     const COURIER_CURSOR: usize = 8;
     const SLEEPING: usize = 16;
+    const PORT: usize = 17;
     const COUNTERS: usize = 24;
 
     fn layout(limits: &Limits) -> (Layout, EngineOffsets) {
@@ -349,6 +350,11 @@ impl EngineRegion {
     /// 1 while the worker waits in the kernel: a producer must then wake it. Both sides use SeqCst.
     pub fn sleeping(&self, worker: u32) -> &AtomicU64 {
         self.region.word(self.worker_word(worker, Self::SLEEPING))
+    }
+
+    /// How the worker's packets go: bits of `port_facts`, stored when it starts.
+    pub fn port(&self, worker: u32) -> &AtomicU64 {
+        self.region.word(self.worker_word(worker, Self::PORT))
     }
 
     pub fn counter(&self, worker: u32, counter: WorkerCounter) -> &AtomicU64 {

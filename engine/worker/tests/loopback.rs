@@ -1,4 +1,4 @@
-//! Two workers on io_uring ports and loopback sockets, on two threads: a publisher of one, a subscriber of the other.
+//! Two workers on the kernel's ports and loopback sockets, on two threads: a publisher of one, a subscriber of the other.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use engine_base::{Kind, Limits, TimeNs, TransportRef, WallOffset};
-use engine_io::{PortConfig, UringPort, socket};
+use engine_io::{KernelPort, MmsgPort, PortConfig, UringPort, socket};
 use engine_srtp::Profile;
 use engine_table::{NodeRow, SocketAddress, TransportObserved};
 use engine_worker::{Bells, Crew, Regions, Site, Worker};
@@ -49,18 +49,18 @@ struct Engine {
 }
 
 impl Engine {
-    fn start(regions: &Regions) -> Self {
+    fn start<P: KernelPort>(regions: &Regions) -> Self {
         let bound = socket::bind(&socket::BindRequest::new(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0, WORKERS as usize));
         let bound = bound.unwrap();
         let (crew, mailboxes) = Crew::new(regions.engine.limits());
         let (crew, stop) = (Arc::new(crew), Arc::new(AtomicBool::new(false)));
         let eventfd = || rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).unwrap();
         let wakes: Vec<OwnedFd> = (0..WORKERS).map(|_| eventfd()).collect();
-        let ports: Vec<UringPort> = bound
+        let ports: Vec<P> = bound
             .workers
             .into_iter()
             .zip(&wakes)
-            .map(|(sockets, wake)| UringPort::new(PortConfig::new(sockets, Some(wake.try_clone().unwrap()))).unwrap())
+            .map(|(sockets, wake)| P::make(PortConfig::new(sockets, Some(wake.try_clone().unwrap()))).unwrap())
             .collect();
         let wakers: Vec<Vec<OwnedFd>> =
             ports.iter().map(|_| ports.iter().map(|port| port.waker().unwrap()).collect()).collect();
@@ -125,7 +125,16 @@ fn connect(engine: &Engine, regions: &Regions, peer: &mut Peer, worker: u8) -> U
 }
 
 #[test]
-fn media_crosses_two_workers_on_loopback() {
+fn media_crosses_two_workers_on_io_uring() {
+    media_crosses_two_workers::<UringPort>();
+}
+
+#[test]
+fn media_crosses_two_workers_without_io_uring() {
+    media_crosses_two_workers::<MmsgPort>();
+}
+
+fn media_crosses_two_workers<P: KernelPort>() {
     let limits = Limits { workers: WORKERS, transports: 16, ingresses: 8, egresses: 16, datas: 4 };
     // The stage is only used to write rows: its own workers never run again.
     let mut stage = Stage::with_limits(Limits { workers: 1, ..limits });
@@ -134,7 +143,7 @@ fn media_crosses_two_workers_on_loopback() {
     (node.wall_offset, node.node_tag, node.address_count) = (WallOffset(1_795_000_000_000_000_000), NODE_TAG, 1);
     regions.holder.node().publish(0, &node);
     stage.regions = regions.clone();
-    let engine = Engine::start(&regions);
+    let engine = Engine::start::<P>(&regions);
 
     let mut publisher = stage.add_peer(Profile::Aes128CmSha1_80);
     let mut subscriber = stage.add_peer(Profile::AeadAes128Gcm);

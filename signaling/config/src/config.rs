@@ -248,6 +248,34 @@ pub struct MillraceConfig {
     pub table_limits: Limits,
     /// Lock and socket of the node; `None` for one per signaling port.
     pub runtime_dir: Option<PathBuf>,
+    pub packet_io: PacketIo,
+}
+
+/// The system calls that packets take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PacketIo {
+    /// io_uring; where it is forbidden, recvmmsg and sendmmsg.
+    #[default]
+    Auto,
+    IoUring,
+    Mmsg,
+}
+
+impl PacketIo {
+    pub const ALL: [Self; 3] = [Self::Auto, Self::IoUring, Self::Mmsg];
+
+    /// As it is written in a file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Mmsg => "mmsg",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|each| each.name() == text)
+    }
 }
 
 impl MillraceConfig {
@@ -260,6 +288,6 @@ impl MillraceConfig {
 
 impl Default for MillraceConfig {
     fn default() -> Self {
-        Self { workers: None, table_limits: Limits::DEFAULT, runtime_dir: None }
+        Self { workers: None, table_limits: Limits::DEFAULT, runtime_dir: None, packet_io: PacketIo::Auto }
     }
 }

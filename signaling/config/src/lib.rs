@@ -14,7 +14,7 @@ mod reader;
 mod schema;
 
 pub use config::{
-    AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PortRange,
+    AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PacketIo, PortRange,
     RoomConfig, RtcConfig,
 };
 pub use notice::{ConfigError, Notice, Problem, Severity};

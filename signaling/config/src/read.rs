@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use engine_base::Limits;
 
 use crate::config::{
-    AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PortRange,
+    AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PacketIo, PortRange,
     RoomConfig, RtcConfig,
 };
 use crate::document::{Node, Value, parse};
@@ -339,6 +339,8 @@ fn millrace(reader: &mut Reader, top: &mut Section<'_>) -> MillraceConfig {
     let workers = format!("a number from 1 to {}", Limits::WORKERS_MAX);
     millrace.workers = reader.value(&mut section, "workers", &workers, bounded(Limits::WORKERS_MAX));
     millrace.runtime_dir = reader.value(&mut section, "runtime_dir", "the path of a folder", path);
+    const PACKET_IO: &str = "auto, io_uring or mmsg";
+    reader.set(&mut section, "packet_io", PACKET_IO, PacketIo::parse, &mut millrace.packet_io);
     let mut limits = reader.subsection(&mut section, "limits");
     let rows = format!("a number from 1 to {}", Limits::ROWS_MAX);
     for (key, target) in [

@@ -64,6 +64,7 @@ logging: {{level: warning, json: true}}
 millrace:
   workers: 4
   runtime_dir: run
+  packet_io: mmsg
   limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40}}
 "
     ));
@@ -80,6 +81,7 @@ millrace:
     assert_eq!((config.audio.active_level, config.audio.update_interval), (30, 500));
     assert_eq!((config.limit.bytes_per_sec, config.limit.max_metadata_size), (1e9, 0));
     assert_eq!((config.logging.level, config.logging.json), (LogLevel::Warn, true));
+    assert_eq!(config.millrace.packet_io, PacketIo::Mmsg);
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
 }
@@ -105,6 +107,10 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
         ("rtc:\n  stun_servers: [x]", "line 2: rtc.stun_servers cannot hold"),
         ("logging:\n  level: loud", "line 2: logging.level cannot be \"loud\"; write debug, info, warn or error"),
         ("millrace:\n  workers: 0", "line 2: millrace.workers cannot be"),
+        (
+            "millrace:\n  packet_io: epoll",
+            "line 2: millrace.packet_io cannot be \"epoll\"; write auto, io_uring or mmsg",
+        ),
         ("millrace:\n  limits:\n    datas: -1", "line 3: millrace.limits.datas cannot be"),
         ("a: b: c", "line 1: not YAML"),
     ] {

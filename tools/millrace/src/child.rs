@@ -58,6 +58,10 @@ fn engine(handoff: &mut Handoff) -> Result<()> {
         sockets: (0..limits.workers).map(|_| sockets.by_ref().take(per_worker).collect()).collect(),
         shutdown: handoff.take("shutdown")?,
         pin_cores: handoff.pin_cores,
+        packet_io: handoff
+            .packet_io
+            .parse()
+            .context("the handoff is unreadable: start all processes from one executable")?,
     })
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use signaling_config::{Config, Notice, PortRange, Severity};
+use signaling_config::{Config, Notice, PacketIo, PortRange, Severity};
 use signaling_token::TokenBuilder;
 
 use crate::holder::{self, Started};
@@ -51,9 +51,16 @@ struct CommonArguments {
     /// Packet workers; by default one per core, at least two.
     #[arg(long)]
     workers: Option<u32>,
+    /// How packets go: auto, io_uring, or mmsg (recvmmsg and sendmmsg).
+    #[arg(long, env = "MILLRACE_PACKET_IO", value_parser = packet_io)]
+    packet_io: Option<PacketIo>,
     /// Prints one line of JSON when ready, and nothing else.
     #[arg(long)]
     json: bool,
+}
+
+fn packet_io(text: &str) -> Result<PacketIo, &'static str> {
+    PacketIo::parse(text).ok_or("write auto, io_uring or mmsg")
 }
 
 pub fn dev(arguments: &DevArguments) -> Result<ExitCode> {
@@ -103,6 +110,7 @@ fn print_notices(notices: &[Notice]) {
 
 fn start(mut config: Config, common: &CommonArguments, dev: bool) -> Result<ExitCode> {
     config.millrace.workers = common.workers.or(config.millrace.workers);
+    config.millrace.packet_io = common.packet_io.unwrap_or(config.millrace.packet_io);
     let runtime = common.runtime_dir.clone().or_else(|| config.millrace.runtime_dir.clone());
     let plan = plan(&config, dev)?;
     holder::run(plan, runtime, |started| announce(started, &config, common.json, dev))
@@ -130,6 +138,7 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
         journal_bytes: JOURNAL_BYTES,
         dev,
         pin_cores: !dev && limits.workers <= cores,
+        packet_io: config.millrace.packet_io.name(),
     })
 }
 

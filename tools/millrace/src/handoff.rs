@@ -23,6 +23,8 @@ pub struct Handoff {
     pub end_with_holder: bool,
     pub dev: bool,
     pub pin_cores: bool,
+    /// `auto`, `io_uring` or `mmsg`.
+    pub packet_io: String,
     /// workers, transports, ingresses, egresses, datas.
     pub limits: [u32; 5],
     descriptors: BTreeMap<String, Vec<RawFd>>,
@@ -31,7 +33,8 @@ pub struct Handoff {
 impl Handoff {
     pub fn new(limits: &Limits, end_with_holder: bool, dev: bool, pin_cores: bool) -> Self {
         let limits = [limits.workers, limits.transports, limits.ingresses, limits.egresses, limits.datas];
-        Self { holder: std::process::id(), end_with_holder, dev, pin_cores, limits, descriptors: BTreeMap::new() }
+        let (holder, packet_io, descriptors) = (std::process::id(), String::new(), BTreeMap::new());
+        Self { holder, end_with_holder, dev, pin_cores, packet_io, limits, descriptors }
     }
 
     pub fn limits(&self) -> Limits {

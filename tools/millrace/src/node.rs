@@ -29,6 +29,8 @@ pub struct NodePlan {
     pub journal_bytes: usize,
     pub dev: bool,
     pub pin_cores: bool,
+    /// How packets go, for the engine.
+    pub packet_io: &'static str,
 }
 
 struct Memory {
@@ -121,6 +123,7 @@ impl Node {
             Role::Engine => {
                 handoff.pass("keys", [&memories.keys.read]);
                 handoff.pass("media", [&memories.media.write]);
+                self.plan.packet_io.clone_into(&mut handoff.packet_io);
                 handoff.pass("sockets", &self.sockets);
             }
             Role::Courier => {

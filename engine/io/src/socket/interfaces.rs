@@ -9,13 +9,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// **Errors**: the kernel's. **Source**: getifaddrs(3).
 pub fn local_addresses(with_loopback: bool) -> io::Result<Vec<IpAddr>> {
     let mut addresses = Vec::new();
-    for address in interface_addresses()? {
+    for (_, address) in interface_addresses()? {
         if is_usable(address, with_loopback) && !addresses.contains(&address) {
             addresses.push(address);
         }
     }
     addresses.sort_by_key(IpAddr::is_ipv6);
     Ok(addresses)
+}
+
+/// Name of the interface that has the address, if any has.
+///
+/// **Errors**: the kernel's.
+pub fn interface_of(address: IpAddr) -> io::Result<Option<String>> {
+    let mut found = interface_addresses()?.into_iter().filter(|(_, other)| *other == address);
+    Ok(found.next().map(|(name, _)| name))
 }
 
 fn is_usable(address: IpAddr, with_loopback: bool) -> bool {
@@ -28,8 +36,8 @@ fn is_usable(address: IpAddr, with_loopback: bool) -> bool {
     }
 }
 
-/// Every address of every interface that is up.
-fn interface_addresses() -> io::Result<Vec<IpAddr>> {
+/// Every address of every interface that is up, with the interface's name.
+fn interface_addresses() -> io::Result<Vec<(String, IpAddr)>> {
     let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
     // SAFETY: `first` is a place for the list's head.
     if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
@@ -45,7 +53,9 @@ fn interface_addresses() -> io::Result<Vec<IpAddr>> {
         }
         // SAFETY: `ifa_addr` is null or points to a sockaddr of its family's size.
         if let Some(address) = unsafe { read_address(node.ifa_addr) } {
-            found.push(address);
+            // SAFETY: a node's name is a C string that lives as long as the list.
+            let name = unsafe { std::ffi::CStr::from_ptr(node.ifa_name) };
+            found.push((name.to_string_lossy().into_owned(), address));
         }
     }
     // SAFETY: the list came from getifaddrs and is not used any more.
@@ -84,6 +94,12 @@ mod tests {
         let without = local_addresses(false).unwrap();
         assert!(without.iter().all(|address| !address.is_loopback()));
         assert!(all.len() > without.len());
+    }
+
+    #[test]
+    fn an_address_names_its_interface() {
+        assert_eq!(interface_of(IpAddr::V4(Ipv4Addr::LOCALHOST)).unwrap().as_deref(), Some("lo"));
+        assert_eq!(interface_of("192.0.2.77".parse().unwrap()).unwrap(), None);
     }
 
     #[test]

@@ -22,6 +22,17 @@ pub mod transport_state {
 
 pub const NO_OWNER: u8 = 255;
 
+/// How a worker's packets go: bits of the word `EngineRegion::port`.
+pub mod port_facts {
+    pub const IO_URING: u64 = 1;
+    /// recvmmsg and sendmmsg.
+    pub const MMSG: u64 = 1 << 1;
+    /// The sockets take a train in one send (UDP_SEGMENT).
+    pub const SEGMENTS: u64 = 1 << 8;
+    /// The devices of all local addresses cut trains by themselves; else the kernel does, after its stack.
+    pub const DEVICES_SEGMENT: u64 = 1 << 9;
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct TransportObserved {

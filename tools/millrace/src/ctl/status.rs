@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use engine_base::{Codec, Drop, Kind, TransportRef};
 use engine_table::{
     ChildRow, CourierCounter, EgressCounter, EgressRow, IngressCounter, IngressRow, ROW_ACTIVE, Role, TransportCounter,
-    TransportObserved, TransportRow, WorkerCounter, dtls_state, egress_state, transport_state,
+    TransportObserved, TransportRow, WorkerCounter, dtls_state, egress_state, port_facts, transport_state,
 };
 use serde::Serialize;
 
@@ -34,6 +34,12 @@ pub struct Node {
     pub udp: Vec<String>,
     pub uptime_ms: u64,
     pub workers: u32,
+    /// How each worker's packets go.
+    pub packet_io: Vec<&'static str>,
+    /// A train leaves in one send.
+    pub udp_segmentation: bool,
+    /// The devices cut trains by themselves.
+    pub device_segmentation: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -176,6 +182,8 @@ fn active<R: engine_table::Row + Active>(table: &engine_table::Table<R>) -> impl
 fn node(shown: &Shown, now: u64) -> Node {
     let row = shown.holder.node().own(0);
     let addresses = row.addresses.iter().take(row.address_count as usize);
+    let facts = 0..shown.engine.limits().workers;
+    let facts: Vec<u64> = facts.map(|worker| shown.engine.port(worker).load(Ordering::Relaxed)).collect();
     Node {
         node_id: row.node_id.as_str().to_owned(),
         version: row.version.as_str().to_owned(),
@@ -183,6 +191,17 @@ fn node(shown: &Shown, now: u64) -> Node {
         udp: addresses.filter_map(engine_table::SocketAddress::get).map(|address| address.to_string()).collect(),
         uptime_ms: now.saturating_sub(row.started_ns) / 1_000_000,
         workers: row.limits.workers,
+        packet_io: facts.iter().map(|facts| packet_io(*facts)).collect(),
+        udp_segmentation: facts.iter().all(|facts| facts & port_facts::SEGMENTS != 0),
+        device_segmentation: facts.iter().all(|facts| facts & port_facts::DEVICES_SEGMENT != 0),
+    }
+}
+
+fn packet_io(facts: u64) -> &'static str {
+    match (facts & port_facts::IO_URING != 0, facts & port_facts::MMSG != 0) {
+        (true, _) => "io_uring",
+        (_, true) => "mmsg",
+        _ => "none",
     }
 }
 

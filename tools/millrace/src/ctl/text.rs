@@ -30,13 +30,14 @@ pub fn write(status: &Status, view: View) -> String {
 fn head(status: &Status) -> String {
     let node = &status.node;
     let mut out = format!(
-        "node {} version {}, up {} s, HTTP port {}, UDP {}, {} workers\n",
+        "node {} version {}, up {} s, HTTP port {}, UDP {}, {} workers, packets by {}\n",
         node.node_id,
         node.version,
         node.uptime_ms / 1000,
         node.http_port,
         node.udp.join(" "),
-        node.workers
+        node.workers,
+        node.packet_io.join(" ")
     );
     for child in &status.children {
         let _ = writeln!(

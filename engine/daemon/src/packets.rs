@@ -1,0 +1,43 @@
+//! How packets go on this machine: found out at start, said in the log, and stored for ctl.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Result, anyhow};
+use engine_io::{Backend, Offload};
+use engine_table::{SocketAddress, port_facts};
+use engine_worker::Regions;
+
+use crate::start::EngineStart;
+
+/// **Errors**: no port can serve, or not the one that was asked for; the text says what to do.
+pub fn choose(start: &EngineStart, regions: &Regions) -> Result<Backend> {
+    let chosen = engine_io::choose(start.packet_io).map_err(|error| anyhow!("{error}"))?;
+    let mut facts = match chosen.backend {
+        Backend::IoUring => port_facts::IO_URING,
+        Backend::Mmsg => port_facts::MMSG,
+    };
+    match &chosen.forbidden {
+        None => eprintln!("engine: packets go by {}", chosen.backend.name()),
+        Some(error) => eprintln!(
+            "engine: packets go by {} (recvmmsg and sendmmsg), which costs more: io_uring cannot be used ({}: {}). {}",
+            chosen.backend.name(),
+            error.step,
+            error.source,
+            error.remedy()
+        ),
+    }
+    if let Some(socket) = start.sockets.iter().flatten().next() {
+        let (_, node) = regions.holder.node().read(0).unwrap_or_else(|| (0, regions.holder.node().own(0)));
+        let addresses = node.addresses.iter().take(node.address_count as usize);
+        let addresses = addresses.filter_map(SocketAddress::get).map(|address: SocketAddr| address.ip());
+        let offload = Offload::detect(socket, addresses);
+        eprintln!("engine: {offload}");
+        facts |= if offload.sockets { port_facts::SEGMENTS } else { 0 };
+        facts |= if offload.devices_segment() { port_facts::DEVICES_SEGMENT } else { 0 };
+    }
+    for worker in 0..start.limits.workers {
+        regions.engine.port(worker).store(facts, Ordering::Relaxed);
+    }
+    Ok(chosen.backend)
+}
