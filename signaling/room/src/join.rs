@@ -100,6 +100,7 @@ impl Room {
             client: Client {
                 protocol: request.client.protocol,
                 client_protocol: request.client.client_protocol,
+                sdk: request.client.sdk,
                 capabilities: request.client.capabilities.clone(),
                 auto_subscribe: request.auto_subscribe,
                 adaptive_stream: request.adaptive_stream,

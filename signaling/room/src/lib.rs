@@ -20,6 +20,7 @@ mod permissions;
 mod publish;
 mod quality;
 mod response;
+mod rest;
 mod restore;
 mod resume;
 mod room;

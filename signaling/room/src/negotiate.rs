@@ -45,6 +45,7 @@ impl Room {
             self.stop_sending(sid, track);
         }
         let unmatched = self.match_sections(sid, context);
+        self.offer_ends_rest(sid);
         self.refill(sid);
         let hold = unmatched.then(|| context.now.add_ms(HOLD_MS));
         if let Some(participant) = self.participants.get_mut(sid) {

@@ -50,6 +50,8 @@ pub(crate) struct Core {
 pub(crate) struct Client {
     pub(crate) protocol: i32,
     pub(crate) client_protocol: i32,
+    /// `proto::client_info::Sdk`.
+    pub(crate) sdk: i32,
     pub(crate) capabilities: Vec<i32>,
     pub(crate) auto_subscribe: bool,
     pub(crate) adaptive_stream: bool,
@@ -104,6 +106,9 @@ pub(crate) struct Deadlines {
     /// The client has applied our answer by then.
     #[serde(with = "stored::time_option")]
     pub(crate) apply: Option<TimeNs>,
+    /// Video to the client rests until its next offer, at most until then.
+    #[serde(with = "stored::time_option")]
+    pub(crate) rest: Option<TimeNs>,
 }
 
 /// Large and seldom changed: a mute must not write 512 KiB of metadata.

@@ -71,6 +71,7 @@ impl Room {
         self.places.tracks.insert(track_sid, sid.to_owned());
         self.out.record(sid, record::CORE);
         self.send(sid, Message::TrackPublished(published));
+        self.begin_rest(sid, kind_of(request.r#type), context.now);
         self.match_tracks(sid, context);
     }
 

@@ -65,7 +65,8 @@ impl Room {
         row.temporal_max = subscription.settings.temporal_max();
         row.priority = subscription.settings.priority();
         row.label = Text::cut(track_sid);
-        let enabled = filled && sending.bound && !subscription.settings.disabled;
+        let rests = subscriber.rests(track.kind());
+        let enabled = filled && sending.bound && !subscription.settings.disabled && !rests;
         set(&mut row.flags, egress_flags::ENABLED, enabled);
         Some(RowChange::Egress(sending.egress, Box::new(row)))
     }

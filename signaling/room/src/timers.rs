@@ -44,7 +44,7 @@ impl Room {
         let connected = participant.link.connection.is_some();
         let of_socket =
             [deadlines.refresh, deadlines.answer, deadlines.apply].into_iter().flatten().filter(|_| connected);
-        let always = [deadlines.join, deadlines.close, deadlines.hold].into_iter().flatten();
+        let always = [deadlines.join, deadlines.close, deadlines.hold, deadlines.rest].into_iter().flatten();
         always.chain(of_socket).min()
     }
 
@@ -90,6 +90,9 @@ impl Room {
             participant.core.deadlines.hold = None;
             self.out.record(sid, record::CORE);
             self.out.negotiate(sid);
+        }
+        if due(deadlines.rest) {
+            self.end_rest(sid);
         }
         let connected = self.participants.get(sid).is_some_and(|participant| participant.link.connection.is_some());
         if connected && due(deadlines.answer) {

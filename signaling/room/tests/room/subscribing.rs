@@ -3,6 +3,7 @@ use engine_table::egress_flags;
 use signaling_protocol::proto::{self, signal_request, signal_response::Message};
 use signaling_room::*;
 
+use crate::sdp::Part;
 use crate::stage::*;
 
 fn enabled(row: &engine_table::EgressRow) -> bool {
@@ -79,6 +80,44 @@ fn in_the_single_layout_nothing_flows_before_the_client_can_have_applied_the_ans
     assert!(!enabled(&stage.egresses_of(&third)[0]));
     stage.offer(&mut subscriber);
     assert!(enabled(&stage.egresses_of(&third)[0]), "an offer can only follow the answer to the one before");
+}
+
+#[test]
+fn video_rests_from_the_announcement_of_video_until_the_offer_where_that_remakes_receivers() {
+    let mut stage = Stage::new();
+    let mut publisher = stage.join("p", Layout::Single);
+    let (video, audio) = (stage.publish(&mut publisher, camera("v")), stage.publish(&mut publisher, microphone("a")));
+    let rest = |stage: &mut Stage, name: &str, layout: Layout, sdk: proto::client_info::Sdk| {
+        let mut client = stage.join_with(name, layout, |request| request.client.sdk = sdk as i32);
+        stage.settle_mut(&mut client);
+        let flows = |stage: &Stage| {
+            [&video, &audio].map(|track| stage.egresses_of(track).iter().filter(|row| enabled(row)).count())
+        };
+        let before = flows(stage);
+        stage.signal(&client, signal_request::Message::AddTrack(camera(&format!("{name}-cam"))));
+        let rested = before[0] - flows(stage)[0];
+        assert_eq!(flows(stage)[1], before[1], "audio goes on");
+        if layout == Layout::Single {
+            stage.offer(&mut client);
+            assert_eq!(before[0] - flows(stage)[0], rested, "an offer that was on its way ends no rest");
+        }
+        if name == "late" {
+            stage.restart();
+            stage.advance(999);
+            assert_eq!(before[0] - flows(stage)[0], rested);
+            stage.advance(1);
+        } else {
+            client.parts.push(Part::video(&format!("{name}-cam")));
+            stage.offer(&mut client);
+        }
+        assert_eq!(flows(stage), before);
+        rested
+    };
+    use proto::client_info::Sdk;
+    assert_eq!(rest(&mut stage, "python", Layout::Single, Sdk::Python), 1);
+    assert_eq!(rest(&mut stage, "late", Layout::Single, Sdk::Rust), 1);
+    assert_eq!(rest(&mut stage, "js", Layout::Single, Sdk::Js), 0);
+    assert_eq!(rest(&mut stage, "dual", Layout::Dual, Sdk::Python), 0);
 }
 
 #[test]
