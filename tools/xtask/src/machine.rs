@@ -41,13 +41,11 @@ pub fn prepare() -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = missing.iter().map(|need| need.name).collect();
-    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
-    let install = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
+    let (names, packages) = (names(&missing), packages(&missing));
     if !is_root() {
-        bail!("this machine lacks: {}\nInstall it first:\n  sudo apt-get update && sudo {install}", names.join(", "));
+        bail!(advice(&missing));
     }
-    println!("   this machine lacks: {}", names.join(", "));
+    println!("   this machine lacks: {names}");
     let quiet = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
@@ -56,12 +54,37 @@ pub fn prepare() -> Result<()> {
     step::must("apt-get update", &mut quiet(&["update", "-qq"]))?;
     let mut arguments = vec!["install", "--yes", "-qq", "--no-install-recommends"];
     arguments.extend(&packages);
-    step::must(&install, &mut quiet(&arguments))?;
-    let still: Vec<&str> = self::missing().iter().map(|need| need.name).collect();
+    step::must(&format!("apt-get install {}", packages.join(" ")), &mut quiet(&arguments))?;
+    let still = self::missing();
     if !still.is_empty() {
-        bail!("still missing after installing {}: {}", packages.join(" "), still.join(", "));
+        bail!("still missing after installing {}: {}", packages.join(" "), self::names(&still));
     }
     Ok(())
+}
+
+/// What a person without root does.
+fn advice(missing: &[&Need]) -> String {
+    let (names, packages) = (names(missing), packages(missing).join(" "));
+    format!(
+        "this machine lacks: {names}\n\
+         Install it, then run the same command again (as root it is installed for you):\n  \
+         sudo apt-get update\n  sudo apt-get install --yes --no-install-recommends {packages}"
+    )
+}
+
+fn names(needs: &[&Need]) -> String {
+    needs.iter().map(|need| need.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Each once, in the order of the needs.
+fn packages(needs: &[&Need]) -> Vec<&'static str> {
+    let mut packages: Vec<&str> = Vec::new();
+    for package in needs.iter().flat_map(|need| need.packages) {
+        if !packages.contains(package) {
+            packages.push(package);
+        }
+    }
+    packages
 }
 
 fn missing() -> Vec<&'static Need> {
@@ -79,4 +102,21 @@ fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     uids.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NEEDS, advice};
+
+    #[test]
+    fn without_root_the_advice_names_what_is_missing_and_the_two_commands() {
+        let text = advice(&[&NEEDS[0], &NEEDS[1]]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "this machine lacks: Chromium at /usr/bin/chromium, Python 3 with venv");
+        let commands = [
+            "  sudo apt-get update",
+            "  sudo apt-get install --yes --no-install-recommends chromium python3 python3-venv",
+        ];
+        assert_eq!(lines[2..], commands);
+    }
 }

@@ -18,6 +18,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use build::Build;
+use leftovers::Watch;
 use run::Tally;
 
 /// Builds, tests and checks Millrace.
@@ -84,19 +85,20 @@ fn perform(task: &Task) -> Result<bool> {
 
 fn test(root: &Path) -> Result<bool> {
     let (clients, build) = prepare(root, Build::everything)?;
+    let watch = Watch::begin()?;
     let mut tally = Tally::default();
     for suite in build.suites.iter().filter(|suite| suite.package != "tools-interop" || suite.is_unit) {
-        tally += run::unit(suite)?;
+        tally += run::unit(suite, &watch)?;
     }
-    tally += run::unit(&Build::interleavings(root)?)?;
-    tally += run_interop(&build, &clients, &["interop"], None)?;
+    tally += run::unit(&Build::interleavings(root)?, &watch)?;
+    tally += run_interop(&build, &clients, &["interop"], None, watch)?;
     Ok(tally.close())
 }
 
 fn interop(root: &Path, all: bool, filter: Option<&str>) -> Result<bool> {
     let (clients, build) = prepare(root, Build::interop)?;
     let names: &[&str] = if all { &["interop", "matrix"] } else { &["interop"] };
-    Ok(run_interop(&build, &clients, names, filter)?.close())
+    Ok(run_interop(&build, &clients, names, filter, Watch::begin()?)?.close())
 }
 
 fn prepare(root: &Path, build: fn(&Path) -> Result<Build>) -> Result<(PathBuf, Build)> {
@@ -106,12 +108,11 @@ fn prepare(root: &Path, build: fn(&Path) -> Result<Build>) -> Result<(PathBuf, B
 }
 
 /// Runs suites of tools-interop by name, then looks for what they left.
-fn run_interop(build: &Build, clients: &Path, names: &[&str], filter: Option<&str>) -> Result<Tally> {
-    let watch = leftovers::Watch::begin()?;
+fn run_interop(build: &Build, clients: &Path, names: &[&str], filter: Option<&str>, watch: Watch) -> Result<Tally> {
     let mut tally = Tally::default();
     for name in names {
         let suite = build.suite("tools-interop", name)?;
-        tally += run::interop(suite, clients, &build.node, watch.mark(), filter)?;
+        tally += run::interop(suite, clients, &build.node, &watch, filter)?;
     }
     tally += watch.end()?;
     Ok(tally)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::build::Suite;
+use crate::leftovers::Watch;
 use crate::step;
 
 /// A suite of unit tests runs for seconds; one that is silent this long hangs.
@@ -64,19 +65,19 @@ impl AddAssign for Tally {
 }
 
 /// Runs a suite of unit tests; only failures are shown.
-pub fn unit(suite: &Suite) -> Result<Tally> {
+pub fn unit(suite: &Suite, watch: &Watch) -> Result<Tally> {
     let mut command = Command::new(&suite.executable);
-    command.arg("--quiet");
+    command.arg("--quiet").envs(watch.environment());
     run(suite, command, UNIT_SILENCE, false)
 }
 
 /// Runs tests with real clients, one at a time, and shows each as it ends. A few that failed run once more: browsers on shared
 /// machines stall. The closing lines name those that needed it.
-pub fn interop(suite: &Suite, clients: &Path, node: &Path, mark: (&str, &str), filter: Option<&str>) -> Result<Tally> {
+pub fn interop(suite: &Suite, clients: &Path, node: &Path, watch: &Watch, filter: Option<&str>) -> Result<Tally> {
     let command = || {
         let mut command = Command::new(&suite.executable);
         command.args(["--test-threads=1", "--nocapture"]);
-        command.env("MILLRACE_INTEROP_DIR", clients).env("MILLRACE_BINARY", node).env(mark.0, mark.1);
+        command.env("MILLRACE_INTEROP_DIR", clients).env("MILLRACE_BINARY", node).envs(watch.environment());
         command
     };
     let mut first = command();
