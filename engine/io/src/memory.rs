@@ -96,7 +96,7 @@ impl MemoryPort {
 
     /// Lets a datagram arrive. A later `receive` gives it.
     pub fn inject(&mut self, socket: u32, source: SocketAddress, bytes: &[u8]) {
-        let mut buffer = self.sender.spare.pop().unwrap_or_default();
+        let mut buffer = self.sender.spare();
         buffer.clear();
         buffer.extend_from_slice(bytes);
         self.arrivals.push_back(Packet { bytes: buffer, remote: source, socket, segment_bytes: 0 });
@@ -210,6 +210,13 @@ impl Port for MemoryPort {
     }
 }
 
+impl MemorySender {
+    /// An empty buffer for the longest train.
+    fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.slot_bytes))
+    }
+}
+
 impl Sender for MemorySender {
     fn reserve(&mut self) -> Option<SendSlot> {
         self.free.pop().map(|index| SendSlot { index })
@@ -239,16 +246,15 @@ impl Sender for MemorySender {
     fn commit(&mut self, slot: SendSlot, outgoing: Outgoing) {
         let (at, bytes) = (slot.index as usize * self.slot_bytes, outgoing.bytes as usize);
         assert!(bytes <= self.slot_bytes, "longer than a slot");
-        // SAFETY: the slot is reserved until the end of this call (invariant 3).
-        let payload: &[u8] = unsafe { self.slots.slice(at, bytes) };
         self.sends += 1;
         match self.faults.pop_front() {
             None | Some(0) => {
-                let mut bytes = self.spare.pop().unwrap_or_default();
-                bytes.clear();
-                bytes.extend_from_slice(payload);
+                let mut copy = self.spare();
+                copy.clear();
+                // SAFETY: the slot is reserved until the end of this call (invariant 3).
+                copy.extend_from_slice(unsafe { self.slots.slice(at, bytes) });
                 let Outgoing { socket, destination, segment_bytes, .. } = outgoing;
-                self.sent.push_back(Packet { bytes, remote: destination, socket, segment_bytes });
+                self.sent.push_back(Packet { bytes: copy, remote: destination, socket, segment_bytes });
             }
             Some(errno) => {
                 self.send_failures += 1;

@@ -107,6 +107,12 @@ impl SendFailure {
         }
     }
 
+    /// Datagrams that were lost.
+    pub fn packets(&self) -> u32 {
+        let Outgoing { bytes, segment_bytes, .. } = self.outgoing;
+        if self.is_train() { bytes.div_ceil(u32::from(segment_bytes)) } else { 1 }
+    }
+
     /// True for a train of more than one datagram: the transport then falls back to single sends for a while.
     pub fn is_train(&self) -> bool {
         self.outgoing.segment_bytes != 0 && self.outgoing.bytes > u32::from(self.outgoing.segment_bytes)

@@ -71,12 +71,16 @@ counters! {
         ReceivedBytes = "received_bytes",
         Sent = "sent",
         SentBytes = "sent_bytes",
+        /// Of `sent_bytes` not counted there: padding that makes the datagrams of a train equal.
+        PaddingBytes = "padding_bytes",
         Sends = "sends",
         Punted = "punted",
         FanOutRecords = "fan_out_records",
         BusyNs = "busy_ns",
         TurnNsMax = "turn_ns_max",
         RowsTaken = "rows_taken",
+        /// How long video waits at present.
+        HoldNs = "hold_ns",
         NoBuffers = "no_buffers",
         Allocations = "allocations",
     }

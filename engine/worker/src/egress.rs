@@ -35,6 +35,12 @@ impl Egress {
     /// one throttled.
     pub fn poll_demand(&mut self, transports: &Transports, clocks: &SourceClocks, now: TimeNs) -> Option<usize> {
         transports.get(self.transport)?.route()?;
+        self.poll_demand_of_reachable(clocks, now)
+    }
+
+    /// As `poll_demand`, when the subscriber is known to be reachable.
+    #[inline]
+    pub fn poll_demand_of_reachable(&mut self, clocks: &SourceClocks, now: TimeNs) -> Option<usize> {
         let layer = self.state.poll_key_frame_demand(&self.plan, clocks, now)?;
         Some(usize::from(layer).min(LAYERS - 1))
     }

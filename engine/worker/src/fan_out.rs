@@ -1,26 +1,37 @@
-//! The sending half of a turn: packets that wait in slots become, per egress, a train of sealed datagrams to one destination.
-//! Audio goes before video. The order is egress by egress, so that a train's datagrams lie next to each other.
+//! The sending half of a turn: packets that wait in slots become, subscriber by subscriber, trains of sealed datagrams to one
+//! destination, whatever sources they come from.
+//!
+//! ```text
+//! waiting packets → pass (≤ 64) → visits in the order of subscribers → verdict, header → items of one subscriber
+//!                                                                → trains (`train`) → rounds (`round`): seal, send
+//! ```
 
-use std::sync::atomic::Ordering;
-
-use engine_base::{Drop as DropReason, ExtendedSequence, Kind, NtpTime, TimeNs};
+use engine_base::limits::{LAYERS, TRAIN_PACKETS};
+use engine_base::{Drop as DropReason, Kind, NtpTime, TimeNs};
 use engine_forward::nack::{EgressEntries, Retransmissions};
-use engine_forward::write::{self, Written};
-use engine_forward::{PacketHeader, Rewrite, SourceClocks, Verdict};
-use engine_io::{Outgoing, Sender};
+use engine_forward::{PacketHeader, Rewrite, Verdict, write};
+use engine_io::Sender;
 use engine_table::slots::packet_flags;
 use engine_table::{EgressCounter, SlotRef, TransportCounter, Turn, WorkerCounter};
 use smallvec::SmallVec;
 
-use crate::addresses::Pair;
 use crate::egress::Egress;
+use crate::hold::PACKETS_ENOUGH;
+use crate::ingress::Ingresses;
+use crate::lane::Lane;
+use crate::round::{Desk, Destination, Item, Round};
 use crate::site::Site;
 use crate::state::State;
-use crate::transport::{Route, Transports};
+use crate::train::Shape;
+use crate::transport::Transports;
+use crate::work::Work;
 
-/// Packets of one source taken together: longer trains per destination, and 2.6 KB of headers on the stack.
-const TRAIN_PACKETS_MAX: usize = 32;
-const ABS_SEND_TIME_BYTES: usize = 3;
+/// Packets of all sources that go to the subscribers together: longer trains, and 7 KB of headers on the stack.
+const PASS_PACKETS: usize = 64;
+/// Room for the longest head: RTP header, an extension block of 255 words at the very most, a VP8 descriptor.
+const HEAD_BYTES: usize = 1_100;
+/// Heads of one subscriber's packets, about 50 B each; a packet that finds no room for the longest begins another train.
+pub const HEADS_BYTES: usize = PASS_PACKETS * 64 + HEAD_BYTES;
 
 /// A waiting packet, found in its slot.
 struct Waiting<'a> {
@@ -30,244 +41,290 @@ struct Waiting<'a> {
     bytes: &'a [u8],
 }
 
-/// One destination in one turn.
-#[derive(Clone, Copy)]
-struct Lane<'a> {
-    site: &'a Site,
-    route: Route<'a>,
-    now: TimeNs,
-    ntp: NtpTime,
+/// A source that has packets in the pass.
+struct Source {
+    ingress: u32,
+    first: usize,
+    end: usize,
+    kind: Kind,
+    demands: [u64; LAYERS],
 }
 
-/// The number under which a packet is sealed, and whose it is.
-#[derive(Clone, Copy)]
-struct Numbered {
-    egress: u32,
-    rtx: bool,
-    index: ExtendedSequence,
-}
+type Packets<'a> = SmallVec<[Waiting<'a>; PASS_PACKETS]>;
+type Sources = SmallVec<[Source; PASS_PACKETS]>;
+type Items<'a> = SmallVec<[Item<'a>; PASS_PACKETS]>;
 
-/// What a train amounted to.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    packets: u64,
-    bytes: u64,
-    frames: u64,
+/// One egress of a source of the pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Visit {
+    /// Row. First, because a subscriber's packets shall lie next to each other.
+    transport: u32,
+    /// Audio last: its packets are shorter, and only the last of a train may be.
+    is_audio: bool,
+    /// In the pass.
+    source: u16,
+    /// In the ingress's list.
+    position: u32,
 }
 
 impl State {
-    /// Forwards everything that waits.
-    pub(crate) fn fan_out(&mut self, turn: &Turn, sender: &mut impl Sender) {
-        for kind in [Kind::Audio, Kind::Video] {
-            for position in 0..self.work.queued.len() {
-                let Some(&index) = self.work.queued.get(position) else { break };
-                if self.ingresses.at(index).is_some_and(|place| place.queued && place.kind == kind) {
-                    self.forward_waiting(index, turn, sender);
-                }
+    /// Forwards everything that waits and is due.
+    pub(crate) fn fan_out<S: Sender>(&mut self, turn: &Turn, sender: &mut S) {
+        let (mut packets, mut sources) = (Packets::new(), Sources::new());
+        loop {
+            packets.clear();
+            sources.clear();
+            for kind in [Kind::Audio, Kind::Video] {
+                self.gather(kind, turn, &mut packets, &mut sources);
+            }
+            if sources.is_empty() {
+                break;
+            }
+            self.forward(&packets, &mut sources, sender);
+            for source in &sources {
+                self.raise_demands(source.ingress, source.demands);
             }
         }
-        self.work.queued.clear();
+        self.work.held_until = self.next_held();
     }
 
-    fn forward_waiting(&mut self, index: u32, turn: &Turn, sender: &mut impl Sender) {
-        self.refresh_clocks(index);
-        let ntp = self.site.ntp(self.now);
-        let Some(place) = self.ingresses.at_mut(index) else { return };
-        place.queued = false;
-        let mut demands = [0u64; engine_base::limits::LAYERS];
-        let mut packets: SmallVec<[Waiting<'_>; TRAIN_PACKETS_MAX]> = SmallVec::new();
-        for chunk in place.waiting.chunks(TRAIN_PACKETS_MAX) {
-            packets.clear();
-            for &slot in chunk {
+    /// Takes waiting packets of due sources of one kind into the pass.
+    fn gather<'t>(&mut self, kind: Kind, turn: &'t Turn, packets: &mut Packets<'t>, sources: &mut Sources) {
+        let mut position = 0;
+        while let Some(&index) = self.work.queued.get(position) {
+            let room = PASS_PACKETS - packets.len();
+            if room == 0 {
+                return;
+            }
+            let hold_ns = if kind == Kind::Audio { 0 } else { self.hold.ns() };
+            let due = |held: u64, count: usize| held >= hold_ns || count >= PACKETS_ENOUGH;
+            match self.ingresses.at(index) {
+                Some(place) if place.queued && place.kind != kind => {
+                    position += 1;
+                    continue;
+                }
+                Some(place) if place.queued && !due(self.now.since(place.waiting_since), place.waiting.len()) => {
+                    position += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            self.refresh_clocks(index);
+            let Some(place) = self.ingresses.at_mut(index).filter(|place| place.queued) else {
+                self.work.queued.remove(position);
+                continue;
+            };
+            let first = packets.len();
+            let taken = place.waiting.len().min(room);
+            for slot in place.waiting.drain(..taken) {
                 match turn.packet(slot) {
                     Some((header, bytes)) => {
-                        let layer = (slot.stream % engine_base::limits::LAYERS as u32) as u8;
+                        let layer = (slot.stream % LAYERS as u32) as u8;
                         packets.push(Waiting { slot, layer, header, bytes });
                     }
                     None => self.site.drop(DropReason::RtpTooOld),
                 }
             }
-            for egress in &mut place.local {
-                let train = Train { transports: &self.transports, clocks: &place.clocks, now: self.now, ntp };
-                if train.forward(&self.site, egress, &packets, sender) {
-                    // The first sender report of a run shall be early.
-                    self.work.touch(egress.transport.index);
-                }
-                if egress.has_changed(&place.clocks) {
-                    self.work.observe_egress(egress.index);
-                }
-                if let Some(layer) = egress.poll_demand(&self.transports, &place.clocks, self.now) {
-                    demands[layer] += 1;
-                }
+            if place.waiting.is_empty() {
+                place.queued = false;
+                self.work.queued.remove(position);
+            } else {
+                position += 1;
+            }
+            if packets.len() > first {
+                sources.push(Source { ingress: index, first, end: packets.len(), kind, demands: [0; LAYERS] });
             }
         }
-        place.waiting.clear();
-        self.raise_demands(index, demands);
     }
 
-    /// Answers the NACKs of this turn.
-    pub(crate) fn resend_requested(&mut self, turn: &Turn, sender: &mut impl Sender) {
+    /// When the first of the sources that are held is due.
+    fn next_held(&self) -> Option<TimeNs> {
+        let held = self.work.queued.iter().filter_map(|&index| self.ingresses.at(index));
+        held.map(|place| place.waiting_since.add_ns(self.hold.ns())).min()
+    }
+
+    /// One pass: its packets to every subscriber of their sources.
+    fn forward<S: Sender>(&mut self, packets: &[Waiting<'_>], sources: &mut [Source], sender: &mut S) {
         let ntp = self.site.ntp(self.now);
-        for position in 0..self.work.resends.len() {
-            let Some(&(index, sequence)) = self.work.resends.get(position) else { break };
-            let Some((ingress, egress)) = self.local_egress(index) else { continue };
-            let now = self.now;
-            let State { site, transports, ingresses, .. } = self;
-            let Some(egress) = ingresses.at_mut(ingress).and_then(|place| place.local.get_mut(egress)) else {
-                continue;
-            };
-            let Some(transport) = transports.get(egress.transport) else { continue };
-            let Some(route) = transport.route() else { continue };
-            let lane = Lane { site, route, now, ntp };
-            if let Err(reason) = resend(&lane, egress, ingress, sequence, turn, sender) {
-                site.drop(reason);
+        let State { site, transports, ingresses, work, sealer, now, .. } = self;
+        let mut visits = std::mem::take(&mut work.visits);
+        list_visits(sources, ingresses, &mut visits);
+        let mut heads = std::mem::take(&mut work.heads);
+        let mut round = Round::default();
+        {
+            let mut desk = Desk { site, sender, sealer };
+            let mut subscriber =
+                Subscriber { transports, ingresses, work, heads: &mut heads, packets, sources, now: *now, ntp };
+            for visits in visits.chunk_by(|a, b| a.transport == b.transport) {
+                subscriber.serve(visits, &mut round, &mut desk);
             }
+            round.send(&mut desk);
         }
-        self.work.resends.clear();
+        visits.clear();
+        work.visits = visits;
+        work.heads = heads;
     }
 }
 
-/// What all egresses of a source have in common in a turn.
-struct Train<'a> {
-    transports: &'a Transports,
-    clocks: &'a SourceClocks,
+fn list_visits(sources: &[Source], ingresses: &Ingresses, visits: &mut Vec<Visit>) {
+    for (number, source) in (0u16..).zip(sources) {
+        let Some(place) = ingresses.at(source.ingress) else { continue };
+        let is_audio = source.kind == Kind::Audio;
+        visits.extend(place.local.iter().zip(0u32..).map(|(egress, position)| Visit {
+            transport: egress.transport.index,
+            is_audio,
+            source: number,
+            position,
+        }));
+    }
+    if sources.len() > 1 {
+        visits.sort_unstable();
+    }
+}
+
+/// Everything that one subscriber after the other is served from.
+struct Subscriber<'s, 'p, 't> {
+    transports: &'t Transports,
+    ingresses: &'s mut Ingresses,
+    work: &'s mut Work,
+    heads: &'s mut [u8],
+    packets: &'p [Waiting<'p>],
+    sources: &'s mut [Source],
     now: TimeNs,
     ntp: NtpTime,
 }
 
-impl Train<'_> {
-    /// Returns true when a new run has begun.
-    fn forward(&self, site: &Site, egress: &mut Egress, packets: &[Waiting<'_>], sender: &mut impl Sender) -> bool {
-        let Some(route) = self.transports.get(egress.transport).and_then(|transport| transport.route()) else {
-            egress.state.pause();
-            packets.iter().for_each(|_| site.drop(DropReason::EgressNotConnected));
-            return false;
-        };
-        let lane = Lane { site, route, now: self.now, ntp: self.ntp };
-        let (mut tally, runs) = (Tally::default(), egress.state.runs());
-        for packet in packets {
-            match egress.state.verdict(&egress.plan, packet.layer, &packet.header, self.clocks) {
-                Verdict::Drop(reason) => site.drop(reason),
-                Verdict::Forward(rewrite) => match lane.forward(egress, &rewrite, packet, sender) {
-                    Ok(bytes) => {
-                        tally.packets += 1;
-                        tally.bytes += bytes as u64;
-                        tally.frames += u64::from(packet.header.flags & packet_flags::FRAME_END != 0);
+impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
+    /// **Input**: the visits of one transport.
+    fn serve(&mut self, visits: &[Visit], round: &mut Round<'p>, desk: &mut Desk<'t, impl Sender>) {
+        let mut items = Items::new();
+        let mut head = 0;
+        let mut lane = None;
+        for visit in visits {
+            let Some(source) = self.sources.get_mut(usize::from(visit.source)) else { continue };
+            let Some(place) = self.ingresses.at_mut(source.ingress) else { continue };
+            let Some(egress) = place.local.get_mut(visit.position as usize) else { continue };
+            let packets = self.packets.get(source.first..source.end).unwrap_or_default();
+            let route = self.transports.get(egress.transport).and_then(|transport| transport.route());
+            let Some(route) = route else {
+                egress.state.pause();
+                packets.iter().for_each(|_| desk.site.drop(DropReason::EgressNotConnected));
+                continue;
+            };
+            let here = Lane { site: desk.site, route, now: self.now, ntp: self.ntp };
+            lane = Some(here);
+            let runs = egress.state.runs();
+            for packet in packets {
+                match egress.state.verdict(&egress.plan, packet.layer, &packet.header, &place.clocks) {
+                    Verdict::Drop(reason) => desk.site.drop(reason),
+                    Verdict::Forward(rewrite) => {
+                        if self.heads.len() - head < HEAD_BYTES {
+                            depart(&here, &mut items, self.heads, round, desk);
+                            head = 0;
+                        }
+                        match stage(&here, egress, &rewrite, packet, (&mut *self.heads, head)) {
+                            Ok(item) => {
+                                head = item.head.end;
+                                items.push(item);
+                            }
+                            Err(reason) => desk.site.drop(reason),
+                        }
                     }
-                    Err(reason) => site.drop(reason),
-                },
+                }
+            }
+            let begun = egress.state.runs().wrapping_sub(runs);
+            if begun != 0 {
+                desk.site.count_egress(egress.index, EgressCounter::Switches, u64::from(begun));
+                // The first sender report of a run shall be early.
+                self.work.touch(egress.transport.index);
+            }
+            egress.save(desk.site);
+            if egress.has_changed(&place.clocks) {
+                self.work.observe_egress(egress.index);
+            }
+            if let Some(layer) = egress.poll_demand_of_reachable(&place.clocks, self.now) {
+                source.demands[layer] += 1;
             }
         }
-        if tally.packets > 0 {
-            lane.count(egress.index, &tally);
-            site.count_egress(egress.index, EgressCounter::Frames, tally.frames);
+        if let Some(lane) = lane {
+            depart(&lane, &mut items, self.heads, round, desk);
         }
-        let begun = egress.state.runs().wrapping_sub(runs);
-        site.count_egress(egress.index, EgressCounter::Switches, u64::from(begun));
-        egress.save(site);
-        begun != 0
     }
 }
 
-impl Lane<'_> {
-    fn forward(
-        &self,
-        egress: &mut Egress,
-        rewrite: &Rewrite,
-        packet: &Waiting<'_>,
-        sender: &mut impl Sender,
-    ) -> Result<usize, DropReason> {
-        if egress.plan.nack {
-            let entries = EgressEntries { media: &self.site.regions.media, egress: egress.index };
-            Retransmissions(entries).remember(rewrite, packet.slot);
-        }
-        let numbered = Numbered { egress: egress.index, rtx: false, index: rewrite.sequence };
-        self.send(numbered, packet.bytes, sender, |out| {
-            write::packet(out, &egress.plan, rewrite, &packet.header, packet.bytes)
-        })
-    }
-
-    /// Writes, stamps and seals one packet and queues its send. The index is stored before the send is published.
-    fn send<S: Sender>(
-        &self,
-        numbered: Numbered,
-        packet: &[u8],
-        sender: &mut S,
-        write: impl FnOnce(&mut [u8]) -> Result<Written, DropReason>,
-    ) -> Result<usize, DropReason> {
-        let mut slot = sender.reserve().ok_or(DropReason::SendQueueFull)?;
-        let out = sender.bytes(&mut slot);
-        let sealed = write(out).and_then(|written| self.seal(out, &written, numbered.index, packet));
-        let bytes = match sealed {
-            Ok(bytes) => bytes,
-            Err(reason) => {
-                sender.release(slot);
-                return Err(reason);
-            }
-        };
-        // A late packet has a lower index than those before it: the word holds the highest.
-        let word = self.site.regions.media.egress_index(numbered.egress, numbered.rtx);
-        word.store(numbered.index.0.max(word.load(Ordering::Relaxed)), Ordering::Release);
-        let Pair { remote: destination, socket } = self.route.pair;
-        sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0 });
-        Ok(bytes)
-    }
-
-    fn seal(
-        &self,
-        out: &mut [u8],
-        written: &Written,
-        index: ExtendedSequence,
-        packet: &[u8],
-    ) -> Result<usize, DropReason> {
-        if let Some(at) = written.abs_send_time {
-            let [_, stamp @ ..] = self.ntp.abs_send_time().to_be_bytes();
-            out.get_mut(at..at + ABS_SEND_TIME_BYTES).ok_or(DropReason::SendTooLarge)?.copy_from_slice(&stamp);
-        }
-        if let Some(at) = written.transport_sequence {
-            let word = self.site.regions.media.transport_wide_sequence(self.route.transport);
-            let next = word.load(Ordering::Relaxed).wrapping_add(1);
-            word.store(next, Ordering::Relaxed);
-            let stamp = (next as u16).to_be_bytes();
-            out.get_mut(at..at + stamp.len()).ok_or(DropReason::SendTooLarge)?.copy_from_slice(&stamp);
-        }
-        let payload = packet.get(written.payload.clone()).ok_or(DropReason::RtpMalformed)?;
-        let sealed =
-            self.route.keys.send.seal_scatter(out, written.header_bytes, written.prefix_bytes, payload, index.0);
-        sealed.map_err(DropReason::from)
-    }
-
-    fn count(&self, egress: u32, tally: &Tally) {
-        self.site.count_egress(egress, EgressCounter::Packets, tally.packets);
-        self.site.count_egress(egress, EgressCounter::Bytes, tally.bytes);
-        self.site.count_transport(self.route.transport, TransportCounter::SentPackets, tally.packets);
-        self.site.count_transport(self.route.transport, TransportCounter::SentBytes, tally.bytes);
-        self.site.count(WorkerCounter::Sent, tally.packets);
-        self.site.count(WorkerCounter::SentBytes, tally.bytes);
-    }
-}
-
-/// Sends one packet again on the RTX SSRC.
-fn resend(
+/// Takes the packet's number and writes its head.
+fn stage<'p>(
     lane: &Lane<'_>,
-    egress: &mut Egress,
-    ingress: u32,
-    sequence: engine_base::SequenceNumber,
-    turn: &Turn,
-    sender: &mut impl Sender,
-) -> Result<(), DropReason> {
-    if !egress.plan.nack {
-        return Err(DropReason::NackTooOld);
+    egress: &Egress,
+    rewrite: &Rewrite,
+    packet: &Waiting<'p>,
+    (heads, at): (&mut [u8], usize),
+) -> Result<Item<'p>, DropReason> {
+    if egress.plan.nack {
+        let entries = EgressEntries { media: &lane.site.regions.media, egress: egress.index };
+        Retransmissions(entries).remember(rewrite, packet.slot);
     }
-    let entries = EgressEntries { media: &lane.site.regions.media, egress: egress.index };
-    let found = Retransmissions(entries).answer(&egress.state, ingress, sequence, lane.now)?;
-    let (header, packet) = turn.packet(found.slot).ok_or(DropReason::NackTooOld)?;
-    let (rewrite, payload_type) = found.rewrite(&egress.plan, &header)?;
-    let index = egress.state.take_rtx_sequence();
-    let bytes = lane.send(Numbered { egress: egress.index, rtx: true, index }, packet, sender, |out| {
-        write::retransmission(out, &egress.plan, (&rewrite, payload_type), index, &header, packet)
-    })?;
-    lane.count(egress.index, &Tally { packets: 1, bytes: bytes as u64, frames: 0 });
-    lane.site.count_egress(egress.index, EgressCounter::Retransmitted, 1);
-    Ok(())
+    let out = heads.get_mut(at..).ok_or(DropReason::SendTooLarge)?;
+    let written = write::packet(out, &egress.plan, rewrite, &packet.header, packet.bytes)?;
+    lane.stamp(out, &written)?;
+    lane.store_index(egress.index, false, rewrite.sequence);
+    let payload = packet.bytes.get(written.payload.clone()).ok_or(DropReason::RtpMalformed)?;
+    let head_bytes = written.header_bytes + written.prefix_bytes;
+    Ok(Item {
+        head: at..at + head_bytes,
+        header_bytes: written.header_bytes,
+        payload,
+        bytes: head_bytes + payload.len() + lane.route.keys.profile().tag_len(),
+        // A packet that is padding already counts it in its head.
+        can_pad: !payload.is_empty(),
+        index: rewrite.sequence.0,
+        egress: egress.index,
+        ends_frame: packet.header.flags & packet_flags::FRAME_END != 0,
+    })
 }
+
+/// Puts one subscriber's items into trains.
+fn depart<'p, 't: 'p>(
+    lane: &Lane<'t>,
+    items: &mut Items<'p>,
+    heads: &[u8],
+    round: &mut Round<'p>,
+    desk: &mut Desk<'_, impl Sender>,
+) {
+    let destination = Destination { context: &lane.route.keys.send, pair: lane.route.pair };
+    let mut rest = items.as_slice();
+    let (mut packets, mut bytes) = (0, 0);
+    while !rest.is_empty() {
+        let mut shape = Shape::new(desk.sender.slot_bytes(), lane.takes_no_trains());
+        for item in rest {
+            if !shape.add(item.bytes, item.can_pad) {
+                break;
+            }
+        }
+        let (train, behind) = rest.split_at(shape.packets());
+        rest = behind;
+        if round.add(destination, (train, heads), &shape, desk) {
+            packets += train.len() as u64;
+            bytes += train.iter().map(|item| item.bytes as u64).sum::<u64>();
+            train.iter().for_each(|item| count(desk.site, item));
+        } else {
+            train.iter().for_each(|_| desk.site.drop(DropReason::SendQueueFull));
+        }
+    }
+    items.clear();
+    if packets > 0 {
+        let site = desk.site;
+        site.count_transport(lane.route.transport, TransportCounter::SentPackets, packets);
+        site.count_transport(lane.route.transport, TransportCounter::SentBytes, bytes);
+        site.count(WorkerCounter::Sent, packets);
+        site.count(WorkerCounter::SentBytes, bytes);
+    }
+}
+
+fn count(site: &Site, item: &Item<'_>) {
+    site.count_egress(item.egress, EgressCounter::Packets, 1);
+    site.count_egress(item.egress, EgressCounter::Bytes, item.bytes as u64);
+    site.count_egress(item.egress, EgressCounter::Frames, u64::from(item.ends_frame));
+}
+
+const _: () = assert!(PASS_PACKETS >= TRAIN_PACKETS);

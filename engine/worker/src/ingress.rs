@@ -2,7 +2,7 @@
 //! owner of the publisher's transport, the receiving side.
 
 use engine_base::limits::LAYERS;
-use engine_base::{IngressRef, Kind};
+use engine_base::{IngressRef, Kind, TimeNs};
 use engine_forward::SourceClocks;
 use engine_table::{IngressRow, SlotRef};
 
@@ -24,6 +24,8 @@ pub struct IngressPlace {
     pub waiting: Vec<SlotRef>,
     /// It is in the turn's list of ingresses with waiting packets.
     pub queued: bool,
+    /// Arrival of the first of them.
+    pub waiting_since: TimeNs,
     /// The owner's own, or a copy of what the owner stored.
     pub clocks: SourceClocks,
     /// Publication words of the copy's layers.
@@ -40,6 +42,7 @@ impl Default for IngressPlace {
             local: Vec::new(),
             waiting: Vec::new(),
             queued: false,
+            waiting_since: TimeNs::ZERO,
             clocks: SourceClocks::default(),
             clocks_versions: [0; LAYERS],
             publisher: None,

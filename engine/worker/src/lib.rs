@@ -4,7 +4,7 @@
 //!
 //! Files by noun: [`worker`] the loop · `state` what it works on · `rows`, `adopt` desired rows · `transport`, `link`, `keys`,
 //! `addresses` a client's connection · `stun`, `checks` connectivity · `moves`, [`crew`] ownership · `srtp_in`, `publisher`, `unknown`
-//! packets in · `fan_out`, `egress` packets out · `rtcp_in`, `feedback`, `reports`, `demand` RTCP · `punt` the slow path · `rings`,
+//! packets in · `fan_out`, `train`, `round`, `hold`, `lane`, `egress` packets out · `rtcp_in`, `feedback`, `reports`, `demand` RTCP · `punt` the slow path · `rings`,
 //! `records` other workers · `timers`, `work`, `observe` the end of a turn.
 #![forbid(unsafe_code)]
 
@@ -16,8 +16,10 @@ mod demand;
 mod egress;
 mod fan_out;
 mod feedback;
+mod hold;
 mod ingress;
 mod keys;
+mod lane;
 mod link;
 mod moves;
 mod observe;
@@ -26,6 +28,7 @@ mod punt;
 mod records;
 mod reports;
 mod rings;
+mod round;
 mod rows;
 mod rtcp_in;
 mod site;
@@ -33,6 +36,7 @@ mod srtp_in;
 mod state;
 mod stun;
 mod timers;
+mod train;
 mod transport;
 mod unknown;
 mod work;

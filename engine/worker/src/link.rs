@@ -44,6 +44,8 @@ pub struct Link {
     pub last_check: TimeNs,
     last_heard: TimeNs,
     moved_at: TimeNs,
+    /// The path refused a train: single datagrams until then.
+    pub no_trains_until: TimeNs,
     wish: Option<Wish>,
 }
 
@@ -59,6 +61,7 @@ impl Link {
             last_check: now,
             last_heard: now,
             moved_at: now,
+            no_trains_until: TimeNs::ZERO,
             wish: None,
         }
     }

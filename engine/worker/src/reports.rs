@@ -28,7 +28,7 @@ pub fn send_rtcp<S: Sender>(
     sender: &mut S,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> bool {
-    let Route { transport, keys, pair: Pair { remote: destination, socket } } = route;
+    let Route { transport, keys, pair: Pair { remote: destination, socket }, .. } = route;
     let Some(mut slot) = sender.reserve() else {
         site.drop(DropReason::SendQueueFull);
         return false;

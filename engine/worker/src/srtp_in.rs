@@ -162,6 +162,7 @@ impl State {
         }
         place.waiting.push(slot);
         if !std::mem::replace(&mut place.queued, true) {
+            place.waiting_since = self.now;
             self.work.queued.push(ingress.index);
         }
     }

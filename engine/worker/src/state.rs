@@ -4,12 +4,14 @@ use std::sync::mpsc::Receiver;
 
 use engine_base::{Drop as DropReason, IngressRef, TimeNs, TransportRef};
 use engine_io::{Datagram, Sender};
+use engine_srtp::Sealer;
 use engine_table::{ChangeLog, Slots};
 use engine_wire::Class;
 use zerocopy::FromBytes;
 
 use crate::addresses::{Addresses, Pair};
 use crate::egress::Facts;
+use crate::hold::Hold;
 use crate::ingress::Ingresses;
 use crate::link::Wish;
 use crate::moves::Moved;
@@ -23,6 +25,8 @@ use crate::work::Work;
 
 /// Transports whose deadlines are served in one turn.
 const SERVED_PER_TURN: usize = 256;
+/// How long a path gets single datagrams after it refused a train.
+const NO_TRAINS_NS: u64 = 60_000_000_000;
 /// A deadline that could not be met is tried again after this.
 const RETRY_NS: u64 = 1_000_000;
 
@@ -45,6 +49,8 @@ pub(crate) struct State {
     /// This worker's log of observed rows.
     pub log: ChangeLog,
     pub work: Work,
+    pub sealer: Sealer,
+    pub hold: Hold,
 }
 
 impl State {
@@ -64,6 +70,8 @@ impl State {
             timers: Timers::new(limits.transports, now),
             log: site.regions.engine.log(site.me),
             work: Work::new(limits.transports, limits.ingresses, limits.egresses),
+            sealer: Sealer::new(),
+            hold: Hold::new(u64::from(site.node.video_hold_us) * 1_000, now),
             site,
         }
     }
@@ -80,7 +88,8 @@ impl State {
 
     /// The earliest deadline.
     pub fn poll_timeout(&self) -> Option<TimeNs> {
-        self.timers.next()
+        let held = self.work.held_until;
+        self.timers.next().map_or(held, |next| Some(held.map_or(next, |held| held.min(next))))
     }
 
     /// One datagram from the network.
@@ -188,10 +197,20 @@ impl State {
         self.timers.set(index, next.max(now.add_ns(RETRY_NS)));
     }
 
-    /// Counts sends that the kernel refused.
+    /// Counts the packets of sends that the kernel refused. A path that is too narrow for a train gets none for a minute.
     pub fn take_failures(&mut self, sender: &mut impl Sender) {
         while let Some(failure) = sender.poll_failure() {
-            self.site.drop(failure.reason());
+            let reason = failure.reason();
+            (0..failure.packets()).for_each(|_| self.site.drop(reason));
+            if reason != DropReason::SendTooLarge || !failure.is_train() {
+                continue;
+            }
+            let pair = Pair { remote: failure.outgoing.destination, socket: failure.outgoing.socket };
+            let reference = self.addresses.find(&pair);
+            let transport = reference.and_then(|reference| self.transports.get_mut(reference));
+            if let Some(owned) = transport.and_then(|transport| transport.owned.as_deref_mut()) {
+                owned.link.no_trains_until = self.now.add_ns(NO_TRAINS_NS);
+            }
         }
     }
 }

@@ -49,6 +49,13 @@ pub struct Route<'a> {
     pub transport: u32,
     pub keys: &'a Keys,
     pub pair: Pair,
+    pub no_trains_until: TimeNs,
+}
+
+impl<'a> Route<'a> {
+    fn new(reference: TransportRef, keys: &'a Keys, link: &Link) -> Self {
+        Self { transport: reference.index, keys, pair: link.pair, no_trains_until: link.no_trains_until }
+    }
 }
 
 /// What the owner alone has. It moves as a whole.
@@ -101,14 +108,14 @@ impl Transport {
     pub fn route(&self) -> Option<Route<'_>> {
         let owned = self.owned.as_deref()?;
         let keys = self.keys.as_deref()?;
-        (!self.closing).then_some(Route { transport: self.reference.index, keys, pair: owned.link.pair })
+        (!self.closing).then(|| Route::new(self.reference, keys, &owned.link))
     }
 
     /// The route, and beside it what the owner changes.
     pub fn route_and_owned(&mut self) -> Option<(Route<'_>, &mut Owned)> {
         let owned = self.owned.as_deref_mut()?;
         let keys = self.keys.as_deref()?;
-        (!self.closing).then_some((Route { transport: self.reference.index, keys, pair: owned.link.pair }, owned))
+        (!self.closing).then(|| (Route::new(self.reference, keys, &owned.link), owned))
     }
 }
 

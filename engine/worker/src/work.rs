@@ -1,13 +1,20 @@
 //! What one turn has put aside for its later phases. The lists keep their room from turn to turn.
 
-use engine_base::SequenceNumber;
+use engine_base::{SequenceNumber, TimeNs};
 
+use crate::fan_out::{HEADS_BYTES, Visit};
 use crate::rtcp_in::RESENDS_MAX;
 
 #[derive(Debug)]
 pub struct Work {
     /// Ingresses with packets that wait for the fan-out.
     pub queued: Vec<u32>,
+    /// When the first of those that are held is due.
+    pub held_until: Option<TimeNs>,
+    /// Scratch of the fan-out.
+    pub visits: Vec<Visit>,
+    /// Scratch: packet heads of one subscriber.
+    pub heads: Box<[u8]>,
     /// Transports to be served at the end of the turn.
     touched: Vec<u32>,
     is_touched: Box<[u64]>,
@@ -24,6 +31,9 @@ impl Work {
     pub fn new(transports: u32, ingresses: u32, egresses: u32) -> Self {
         Self {
             queued: Vec::with_capacity(ingresses as usize),
+            held_until: None,
+            visits: Vec::with_capacity(egresses as usize),
+            heads: vec![0; HEADS_BYTES].into_boxed_slice(),
             touched: Vec::with_capacity(transports as usize),
             is_touched: vec![0; (transports as usize).div_ceil(64)].into_boxed_slice(),
             resends: Vec::with_capacity(RESENDS_MAX),

@@ -48,7 +48,7 @@ impl<P: Port> Worker<P> {
             let now = clock();
             self.turn(now);
             let busy = clock().since(now);
-            self.count_time(busy);
+            self.note_turn(now.add_ns(busy), busy);
             self.rest(now.add_ns(busy));
         }
     }
@@ -110,9 +110,12 @@ impl<P: Port> Worker<P> {
         &mut self.port
     }
 
-    fn count_time(&self, busy_ns: u64) {
+    /// Tells what the turn that ended at `now` took; from this comes how long video is held.
+    pub fn note_turn(&mut self, now: TimeNs, busy_ns: u64) {
+        self.state.hold.note_turn(now, busy_ns);
         let site = &self.state.site;
         site.count(WorkerCounter::BusyNs, busy_ns);
+        site.regions.engine.counter(site.me, WorkerCounter::HoldNs).store(self.state.hold.ns(), Ordering::Relaxed);
         let longest = site.regions.engine.counter(site.me, WorkerCounter::TurnNsMax);
         longest.store(longest.load(Ordering::Relaxed).max(busy_ns), Ordering::Relaxed);
     }

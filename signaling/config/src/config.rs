@@ -249,6 +249,8 @@ pub struct MillraceConfig {
     /// Lock and socket of the node; `None` for one per signaling port.
     pub runtime_dir: Option<PathBuf>,
     pub packet_io: PacketIo,
+    /// Longest time, in ms, that a loaded worker keeps video back so that more packets leave in one send; 0 for none.
+    pub video_hold_ms: u32,
 }
 
 /// The system calls that packets take.
@@ -279,6 +281,9 @@ impl PacketIo {
 }
 
 impl MillraceConfig {
+    /// One pacer tick of libwebrtc; longer would be heard in the echo of a conversation before it saved much.
+    pub const VIDEO_HOLD_MS_MAX: u32 = 5;
+
     /// The limits for a machine of `cores`. At least two workers, so that the paths between them are always in use.
     pub fn limits(&self, cores: u32) -> Limits {
         let workers = self.workers.unwrap_or_else(|| cores.clamp(2, Limits::WORKERS_MAX));
@@ -288,6 +293,12 @@ impl MillraceConfig {
 
 impl Default for MillraceConfig {
     fn default() -> Self {
-        Self { workers: None, table_limits: Limits::DEFAULT, runtime_dir: None, packet_io: PacketIo::Auto }
+        Self {
+            workers: None,
+            table_limits: Limits::DEFAULT,
+            runtime_dir: None,
+            packet_io: PacketIo::Auto,
+            video_hold_ms: Self::VIDEO_HOLD_MS_MAX,
+        }
     }
 }

@@ -341,6 +341,10 @@ fn millrace(reader: &mut Reader, top: &mut Section<'_>) -> MillraceConfig {
     millrace.runtime_dir = reader.value(&mut section, "runtime_dir", "the path of a folder", path);
     const PACKET_IO: &str = "auto, io_uring or mmsg";
     reader.set(&mut section, "packet_io", PACKET_IO, PacketIo::parse, &mut millrace.packet_io);
+    let hold_max = MillraceConfig::VIDEO_HOLD_MS_MAX;
+    let hold = format!("a number of milliseconds from 0 to {hold_max}");
+    let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|ms| *ms <= hold_max);
+    reader.set(&mut section, "video_hold_ms", &hold, parse, &mut millrace.video_hold_ms);
     let mut limits = reader.subsection(&mut section, "limits");
     let rows = format!("a number from 1 to {}", Limits::ROWS_MAX);
     for (key, target) in [

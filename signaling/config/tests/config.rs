@@ -65,6 +65,7 @@ millrace:
   workers: 4
   runtime_dir: run
   packet_io: mmsg
+  video_hold_ms: 2
   limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40}}
 "
     ));
@@ -84,6 +85,7 @@ millrace:
     assert_eq!(config.millrace.packet_io, PacketIo::Mmsg);
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
+    assert_eq!(config.millrace.video_hold_ms, 2);
 }
 
 #[test]
@@ -111,6 +113,7 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
             "millrace:\n  packet_io: epoll",
             "line 2: millrace.packet_io cannot be \"epoll\"; write auto, io_uring or mmsg",
         ),
+        ("millrace:\n  video_hold_ms: 6", "line 2: millrace.video_hold_ms cannot be"),
         ("millrace:\n  limits:\n    datas: -1", "line 3: millrace.limits.datas cannot be"),
         ("a: b: c", "line 1: not YAML"),
     ] {

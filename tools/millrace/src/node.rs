@@ -31,6 +31,8 @@ pub struct NodePlan {
     pub pin_cores: bool,
     /// How packets go, for the engine.
     pub packet_io: &'static str,
+    /// How long a loaded worker may keep video back.
+    pub video_hold_us: u32,
 }
 
 struct Memory {
@@ -244,6 +246,7 @@ fn node_row(plan: &NodePlan, udp: &[SocketAddr], http_port: u16, fingerprint: [u
     row.fingerprint = fingerprint;
     row.address_count = udp.len() as u32;
     row.http_port = u32::from(http_port);
+    row.video_hold_us = plan.video_hold_us;
     for (i, address) in udp.iter().enumerate() {
         row.addresses[i] = SocketAddress::new(*address);
         if let Some(ip) = plan.advertised.filter(|ip| ip.is_ipv4() == address.is_ipv4()) {

@@ -22,6 +22,9 @@ pub struct NodeRow {
     pub fingerprint: [u8; 32],
     pub address_count: u32,
     pub http_port: u32,
+    /// Longest time that video waits for longer trains, under load.
+    pub video_hold_us: u32,
+    pub reserved: u32,
     /// UDP addresses; one socket per worker is bound to each.
     pub addresses: [SocketAddress; ADDRESSES_MAX],
     /// What candidates say instead (`rtc.node_ip`); none where it is the address itself.
@@ -70,4 +73,4 @@ impl Row for ChildRow {
     const NAME: &'static str = "child";
 }
 
-const _: () = assert!(size_of::<NodeRow>() == 896 && size_of::<ChildRow>() == 24);
+const _: () = assert!(size_of::<NodeRow>() == 904 && size_of::<ChildRow>() == 24);

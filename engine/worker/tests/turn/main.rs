@@ -7,3 +7,4 @@ mod moves;
 mod peer;
 mod repair;
 mod stage;
+mod trains;

@@ -26,6 +26,8 @@ pub struct Stage {
     next_port: u16,
     /// Sent, not yet taken by its peer: worker, destination, bytes.
     sent: VecDeque<(u32, SocketAddress, Vec<u8>)>,
+    /// Sends of RTP; a train is one.
+    pub media_sends: u64,
 }
 
 pub fn local(worker: u32) -> SocketAddress {
@@ -49,17 +51,35 @@ impl Stage {
     }
 
     pub fn with_limits(limits: Limits) -> Self {
+        Self::with(limits, 0)
+    }
+
+    /// Workers that hold video up to this time under load.
+    pub fn with_hold_us(workers: u32, video_hold_us: u32) -> Self {
+        Self::with(Limits { workers, transports: 64, ingresses: 16, egresses: 64, datas: 4 }, video_hold_us)
+    }
+
+    fn with(limits: Limits, video_hold_us: u32) -> Self {
         let regions = Regions::anonymous(&limits);
         let mut node = NodeRow::new_zeroed();
         node.wall_offset = WallOffset(1_795_000_000_000_000_000);
         node.limits = limits;
         node.node_tag = NODE_TAG;
         node.address_count = 1;
+        node.video_hold_us = video_hold_us;
         regions.holder.node().publish(0, &node);
         let now = TimeNs::from_ms(5_000_000);
         let workers = start(&regions, now);
-        let mut stage =
-            Self { regions, workers, now, generation: 100, next_row: [3; 3], next_port: 20_000, sent: VecDeque::new() };
+        let mut stage = Self {
+            regions,
+            workers,
+            now,
+            generation: 100,
+            next_row: [3; 3],
+            next_port: 20_000,
+            sent: VecDeque::new(),
+            media_sends: 0,
+        };
         stage.settle();
         stage
     }
@@ -205,8 +225,9 @@ impl Stage {
             assert!(round < 200, "the workers do not come to rest");
             for (me, worker) in self.workers.iter_mut().enumerate() {
                 worker.turn(self.now);
-                let sent = &mut self.sent;
+                let (sent, media_sends) = (&mut self.sent, &mut self.media_sends);
                 worker.port_mut().drain_sent(|packet| {
+                    *media_sends += u64::from(engine_wire::classify(&packet.bytes) == engine_wire::Class::Srtp);
                     for segment in packet.segments() {
                         sent.push_back((me as u32, packet.remote, segment.to_vec()));
                     }
