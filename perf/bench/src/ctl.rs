@@ -5,21 +5,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use perf_report::DropCount;
 
 /// Where to ask.
 #[derive(Clone, Debug)]
 pub struct Ctl {
     pub executable: PathBuf,
     pub runtime_dir: PathBuf,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DropCount {
-    pub reason: String,
-    #[serde(default)]
-    pub process: String,
-    pub count: u64,
 }
 
 impl Ctl {

@@ -4,17 +4,9 @@ use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use perf_report::Machine;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
-use serde::Serialize;
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Machine {
-    pub processor: String,
-    pub cores: usize,
-    pub memory_mb: u64,
-    pub kernel: String,
-}
 
 pub fn machine() -> Machine {
     let field = |path: &str, key: &str| {

@@ -3,10 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use serde::Serialize;
 
 /// A process of the server under load, by the name it has in reports.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     pub name: String,
     pub pid: u32,
@@ -48,6 +47,11 @@ impl Process {
     fn gone(&self) -> String {
         format!("cannot look at process {} ({}): it has ended, or belongs to another user", self.pid, self.name)
     }
+}
+
+/// Proportional set size of this process.
+pub fn own_pss_bytes() -> Result<u64> {
+    Process { name: "load".to_owned(), pid: std::process::id() }.pss_bytes()
 }
 
 /// Of this process.

@@ -1,166 +1,21 @@
-//! From moments and counts to figures. Every figure names its unit; a figure that could not be taken is absent, not zero.
+//! From moments and counts to the figures of a run.
 
 use anyhow::{Result, ensure};
 use hdrhistogram::Histogram;
 use perf_load::{Outcome, Phase, Scenario};
-use serde::Serialize;
+use perf_report::{
+    CpuReport, JoinReport, LatencyReport, LoadReport, LossReport, MemoryReport, ProcessCpu, ProcessJoin, ProcessMemory,
+    RunReport,
+};
 
-use crate::ctl::{self, DropCount};
-use crate::machine::Machine;
+use crate::ctl;
 use crate::process::{CpuTime, Process};
 use crate::watch::{Snapshot, Watch};
 
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    pub commit: String,
-    pub unix_seconds: u64,
-    pub machine: Machine,
-    pub server_cores: Option<Vec<usize>>,
-    pub load_cores: Option<Vec<usize>>,
-    pub scenario: Scenario,
-    /// In the order in which they were made.
-    pub runs: Vec<RunReport>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct RunReport {
-    pub target: String,
-    pub url: String,
-    pub round: u32,
-    pub srtp_profile: Option<&'static str>,
-    /// Packets per receive buffer that the kernel filled (UDP_GRO): the server's trains as far as they stayed together.
-    pub train_length: f64,
-    pub cpu: CpuReport,
-    pub latency: LatencyReport,
-    /// As `latency`, but to the moment when the load read the packet: waiting for the load's own CPU is in it.
-    pub latency_read: LatencyReport,
-    pub memory: MemoryReport,
-    pub joins: JoinReport,
-    pub loss: LossReport,
-    pub load: LoadReport,
-}
-
-/// Over the steady time.
-#[derive(Clone, Debug, Serialize)]
-pub struct CpuReport {
-    pub seconds: f64,
-    pub forwarded_packets: u64,
-    pub packets_per_second: f64,
-    /// All processes together.
-    pub ns_per_packet: f64,
-    pub user_ns_per_packet: f64,
-    pub system_ns_per_packet: f64,
-    pub packets_per_cpu_second: f64,
-    /// 1.0 is one core.
-    pub cores_used: f64,
-    pub by_process: Vec<ProcessCpu>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct ProcessCpu {
-    pub name: String,
-    pub ns_per_packet: f64,
-    pub user_ns_per_packet: f64,
-    pub system_ns_per_packet: f64,
-}
-
-/// From the publisher's send to the arrival at the subscriber's socket by the kernel's stamp, both ways over loopback included.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct LatencyReport {
-    pub samples: u64,
-    pub p50_us: f64,
-    pub p90_us: f64,
-    pub p99_us: f64,
-    pub p999_us: f64,
-    pub max_us: f64,
-}
-
-/// Proportional set sizes of all processes: shared memory once.
-#[derive(Clone, Debug, Serialize)]
-pub struct MemoryReport {
-    pub idle_bytes: u64,
-    pub one_subscriber_bytes: u64,
-    pub all_subscribers_bytes: u64,
-    /// (all − one) / (count − 1).
-    pub per_subscriber_bytes: Option<i64>,
-    /// At all subscribers.
-    pub by_process: Vec<ProcessMemory>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct ProcessMemory {
-    pub name: String,
-    pub bytes: u64,
-}
-
-/// Joins of the subscribers but the first.
-#[derive(Clone, Debug, Serialize)]
-pub struct JoinReport {
-    pub count: u32,
-    pub seconds: f64,
-    /// Whether media flowed meanwhile: then the CPU below contains its forwarding.
-    pub with_media: bool,
-    /// All processes.
-    pub cpu_us_per_join: Option<f64>,
-    pub by_process: Vec<ProcessJoin>,
-    /// From the first connect to both connected and announced.
-    pub joined_p50_ms: f64,
-    pub joined_p99_ms: f64,
-    /// To media on every stream, when media flowed.
-    pub first_media_p50_ms: Option<f64>,
-    pub first_media_p99_ms: Option<f64>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct ProcessJoin {
-    pub name: String,
-    pub cpu_us_per_join: f64,
-}
-
-/// Over the steady time, in the four places.
-#[derive(Clone, Debug, Serialize)]
-pub struct LossReport {
-    /// Of a Millrace node: packets dropped by reason, rings left out.
-    pub server_drops: Option<Vec<DropCount>>,
-    pub ring_overflows: Option<Vec<DropCount>>,
-    /// Datagrams that did not fit into the server's sockets.
-    pub server_socket_drops: u64,
-    /// Into the load's sockets.
-    pub load_socket_drops: u64,
-    /// Sequence numbers that receivers miss.
-    pub missing: u64,
-    pub expected: u64,
-    pub repeated: u64,
-    pub reordered: u64,
-    /// Streams on which nothing came.
-    pub silent_streams: u64,
-    /// Received packets by sent packets times subscribers: 1.0 but for what is under way at the edges.
-    pub delivered: f64,
-}
-
-/// What says whether the load itself can be trusted.
-#[derive(Clone, Debug, Serialize)]
-pub struct LoadReport {
-    pub cores_used: f64,
-    pub sent_packets: u64,
-    pub send_failures: u64,
-    pub key_frame_requests: u64,
-    pub nacked_packets: u64,
-    pub retransmissions: u64,
-    pub sampled_packets: u64,
-    /// Sampled packets that did not authenticate or were not what was sent.
-    pub wrong_packets: u64,
-    pub unknown_ssrc_packets: u64,
-    pub failures: Vec<String>,
-}
-
-impl LossReport {
-    /// In all four places.
-    pub fn is_lossless(&self) -> bool {
-        self.server_socket_drops + self.load_socket_drops + self.missing + self.silent_streams == 0
-            && self.ring_overflows.as_ref().is_none_or(Vec::is_empty)
-    }
-}
+/// Steps of a distribution between one nine and the next.
+const STEPS_PER_NINE: u32 = 10;
+/// 1 in 10,000 is left.
+const NINES: u32 = 4;
 
 /// What a run is called.
 #[derive(Clone, Debug)]
@@ -170,47 +25,46 @@ pub struct Label {
     pub round: u32,
 }
 
-impl RunReport {
-    /// **Errors**: when nothing was forwarded.
-    pub fn new(
-        label: Label,
-        processes: &[Process],
-        has_ctl: bool,
-        scenario: &Scenario,
-        watch: &Watch<'_>,
-        outcome: &Outcome,
-    ) -> Result<Self> {
-        let (steady, measured) = (watch.at(Phase::Steady), watch.at(Phase::Measured));
-        let tally = &outcome.steady.tally;
-        ensure!(tally.received_packets > 0, "no packet was forwarded in the steady time");
-        Ok(Self {
-            target: label.target,
-            url: label.url,
-            round: label.round,
-            srtp_profile: tally.profile.map(perf_load::profile_name),
-            train_length: tally.train_length(),
-            cpu: cpu(processes, &steady, &measured, outcome),
-            latency: LatencyReport::new(&tally.latency),
-            latency_read: LatencyReport::new(&tally.latency_read),
-            memory: memory(processes, scenario, watch),
-            joins: joins(processes, watch, outcome),
-            loss: loss(has_ctl, scenario, &steady, &measured, outcome),
-            load: load(&steady, &measured, outcome),
-        })
-    }
+/// **Errors**: when nothing was forwarded.
+pub fn run_report(
+    label: Label,
+    processes: &[Process],
+    has_ctl: bool,
+    scenario: &Scenario,
+    watch: &Watch<'_>,
+    outcome: &Outcome,
+) -> Result<RunReport> {
+    let (steady, measured) = (watch.at(Phase::Steady), watch.at(Phase::Measured));
+    let tally = &outcome.steady.tally;
+    ensure!(tally.received_packets > 0, "no packet was forwarded in the steady time");
+    Ok(RunReport {
+        target: label.target,
+        url: label.url,
+        round: label.round,
+        srtp_profile: tally.profile.map(|profile| perf_load::profile_name(profile).to_owned()),
+        train_length: tally.train_length(),
+        cpu: cpu(processes, &steady, &measured, outcome),
+        latency: latency(&tally.latency),
+        latency_read: latency(&tally.latency_read),
+        memory: memory(processes, scenario, watch),
+        joins: joins(processes, watch, outcome),
+        loss: loss(has_ctl, scenario, &steady, &measured, outcome),
+        load: load(scenario, &watch.at(Phase::Idle), &steady, &measured, outcome),
+    })
 }
 
-impl LatencyReport {
-    fn new(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
-        Self {
-            samples: histogram.len(),
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: histogram.max() as f64 / 1_000.0,
-        }
+fn latency(histogram: &Histogram<u64>) -> LatencyReport {
+    let at = |quantile: f64| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+    // 1 − 10^(−n/10): ten points to each nine.
+    let steps = (0..=STEPS_PER_NINE * NINES).map(|step| 1.0 - 10f64.powf(-f64::from(step) / f64::from(STEPS_PER_NINE)));
+    LatencyReport {
+        samples: histogram.len(),
+        p50_us: at(0.5),
+        p90_us: at(0.9),
+        p99_us: at(0.99),
+        p999_us: at(0.999),
+        max_us: histogram.max() as f64 / 1_000.0,
+        quantiles: steps.map(|quantile| (quantile, at(quantile))).collect(),
     }
 }
 
@@ -296,15 +150,20 @@ fn loss(has_ctl: bool, scenario: &Scenario, steady: &Snapshot, measured: &Snapsh
         repeated: tally.sequences.repeated,
         reordered: tally.sequences.reordered,
         silent_streams: tally.silent_streams,
-        delivered: tally.received_packets as f64 / (tally.sent_packets.max(1) as f64 * receivers),
+        delivered: (!scenario.has_simulcast())
+            .then(|| tally.received_packets as f64 / (tally.sent_packets.max(1) as f64 * receivers)),
     }
 }
 
-fn load(steady: &Snapshot, measured: &Snapshot, outcome: &Outcome) -> LoadReport {
+fn load(scenario: &Scenario, idle: &Snapshot, steady: &Snapshot, measured: &Snapshot, outcome: &Outcome) -> LoadReport {
     let tally = &outcome.steady.tally;
     let own = measured.own_cpu.since(steady.own_cpu);
+    let participants = i64::from(scenario.subscribers.count + scenario.publisher_count());
     LoadReport {
         cores_used: own.total_ns() as f64 / 1e9 / outcome.steady.seconds,
+        cpu_ns_per_packet: own.total_ns() as f64 / tally.received_packets.max(1) as f64,
+        bytes_per_participant: (measured.own_pss_bytes.cast_signed() - idle.own_pss_bytes.cast_signed())
+            / participants.max(1),
         sent_packets: tally.sent_packets,
         send_failures: tally.send_failures,
         key_frame_requests: tally.key_frame_requests,

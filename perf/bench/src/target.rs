@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use perf_load::Server;
+use perf_report::Node;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
@@ -33,7 +34,7 @@ pub enum Source {
         ctl: Option<Ctl>,
     },
     /// `millrace dev`, by its executable.
-    Node(PathBuf),
+    Node(PathBuf, Node),
     /// A LiveKit server, by its executable.
     LiveKit(PathBuf),
 }
@@ -69,13 +70,13 @@ impl Source {
             Self::Running { server, processes, ctl } => {
                 Ok(Target { server: server.clone(), processes: processes.clone(), ctl: ctl.clone(), child: None })
             }
-            Self::Node(executable) => start_node(executable),
+            Self::Node(executable, node) => start_node(executable, node),
             Self::LiveKit(executable) => start_livekit(executable),
         }
     }
 }
 
-fn start_node(executable: &Path) -> Result<Target> {
+fn start_node(executable: &Path, node: &Node) -> Result<Target> {
     if !executable.exists() {
         bail!(
             "{} does not exist; build it with `cargo build --release` or name another with --node-bin",
@@ -86,6 +87,12 @@ fn start_node(executable: &Path) -> Result<Target> {
     let runtime_dir = folder.join("run");
     let mut command = Command::new(executable);
     command.args(["dev", "--json", "--port", "0", "--udp-port", "0", "--runtime-dir"]).arg(&runtime_dir);
+    if let Some(config) = &node.config {
+        let path = folder.join("node.yaml");
+        std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
+        command.arg("--config").arg(path);
+    }
+    command.args(&node.arguments);
     let mut running = Running::spawn(command.stdout(Stdio::piped()), folder)?;
     let ready = running.ready_line().map_err(|error| running.with_log(&error))?;
     let ready: Ready = serde_json::from_str(&ready).with_context(|| format!("not a ready line: {ready}"))?;
@@ -244,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_missing_executable_is_refused_with_the_remedy() {
-        let error = Source::Node(PathBuf::from("/nonexistent")).start().err().map(|error| error.to_string());
+        let error =
+            Source::Node(PathBuf::from("/nonexistent"), Node::default()).start().err().map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("--node-bin")));
     }
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use perf_load::{Observer, Phase};
+use perf_report::DropCount;
 
-use crate::ctl::DropCount;
-use crate::process::{CpuTime, own_cpu};
+use crate::process::{CpuTime, own_cpu, own_pss_bytes};
 use crate::sockets;
 use crate::target::Target;
 
@@ -19,6 +19,7 @@ pub struct Snapshot {
     /// In the order of the target's processes.
     pub cpu: Vec<CpuTime>,
     pub own_cpu: CpuTime,
+    pub own_pss_bytes: u64,
     pub pss_bytes: Vec<u64>,
     pub server_socket_drops: u64,
     pub own_socket_drops: u64,
@@ -60,6 +61,7 @@ impl<'a> Watch<'a> {
     fn rest(&self, snapshot: &mut Snapshot) -> Result<()> {
         snapshot.pss_bytes =
             self.target.processes.iter().map(crate::process::Process::pss_bytes).collect::<Result<_>>()?;
+        snapshot.own_pss_bytes = own_pss_bytes()?;
         snapshot.server_socket_drops = sockets::dropped(self.target.processes.iter().map(|process| process.pid))?;
         snapshot.own_socket_drops = sockets::dropped([std::process::id()])?;
         if let Some(ctl) = &self.target.ctl {

@@ -17,6 +17,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 
+use crate::account::Account;
 use crate::clock;
 use crate::connection::Identity;
 use crate::participant::{Participant, Plan, Scope, TOKENS};
@@ -39,6 +40,8 @@ pub enum Command {
     Begin,
     /// The measurement ends.
     Take(Sender<Box<Tally>>),
+    /// What everyone sent and received so far.
+    Account(Sender<Vec<Account>>),
     /// Everyone leaves; the thread ends.
     End,
 }
@@ -97,6 +100,7 @@ impl CrewHandle {
             wall,
             shared: shared.clone(),
             members: Vec::new(),
+            gone: Vec::new(),
             due: BTreeSet::new(),
             tally: Tally::default(),
             sending: false,
@@ -139,6 +143,8 @@ struct Crew {
     shared: Arc<Shared>,
     /// `None` where one has failed.
     members: Vec<Option<Member>>,
+    /// Those, with what they had done.
+    gone: Vec<Account>,
     due: BTreeSet<(TimeNs, usize)>,
     tally: Tally,
     sending: bool,
@@ -193,6 +199,10 @@ impl Crew {
                     self.members.iter().flatten().for_each(|member| member.participant.add_to(&mut tally));
                     let _ = reply.send(Box::new(tally));
                 }
+                Command::Account(reply) => {
+                    let there = self.members.iter().flatten().map(|member| member.participant.account());
+                    let _ = reply.send(self.gone.iter().cloned().chain(there).collect());
+                }
                 Command::End => return true,
             }
         }
@@ -212,6 +222,7 @@ impl Crew {
             Err(error) => {
                 self.members.push(None);
                 self.note_failure(&format!("{identity}: {error:#}"));
+                self.gone.push(Account { identity, failure: Some(format!("{error:#}")), ..Account::default() });
             }
         }
     }
@@ -280,6 +291,7 @@ impl Crew {
         if let Some(member) = self.members.get_mut(index).and_then(Option::take) {
             self.due.remove(&(member.due, index));
             self.note_failure(&format!("{}: {error:#}", member.participant.identity()));
+            self.gone.push(Account { failure: Some(format!("{error:#}")), ..member.participant.account() });
         }
     }
 

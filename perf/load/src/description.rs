@@ -55,8 +55,23 @@ pub struct OfferedTrack {
     /// The client's id of the track, as in its AddTrack.
     pub cid: String,
     pub mid: String,
+    /// One, or the layers of simulcast from the lowest up.
+    pub encodings: Vec<Encoding>,
+}
+
+/// One stream of a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoding {
+    /// Of simulcast only.
+    pub rid: Option<&'static str>,
     pub ssrc: u32,
     pub rtx_ssrc: u32,
+}
+
+impl Encoding {
+    pub fn new(rid: Option<&'static str>) -> Self {
+        Self { rid, ssrc: rand::random(), rtx_ssrc: rand::random() }
+    }
 }
 
 /// What became of an offered track.
@@ -189,7 +204,7 @@ fn audio_section(text: &mut String, local: &Local<'_>, track: &OfferedTrack) {
     let _ = write!(text, "a=sendonly\r\na=msid:load {}\r\na=rtcp-mux\r\na=rtcp-rsize\r\n", track.cid);
     let _ = write!(text, "a=rtpmap:{OPUS} opus/48000/2\r\na=rtcp-fb:{OPUS} transport-cc\r\n");
     let _ = write!(text, "a=fmtp:{OPUS} minptime=10;useinbandfec=1\r\n");
-    ssrc(text, track.ssrc, track);
+    ssrcs(text, track);
 }
 
 fn video_section(text: &mut String, local: &Local<'_>, track: &OfferedTrack) {
@@ -205,9 +220,19 @@ fn video_section(text: &mut String, local: &Local<'_>, track: &OfferedTrack) {
         let _ = write!(text, "a=rtcp-fb:{vp8} {feedback}\r\n");
     }
     let _ = write!(text, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={vp8}\r\n");
-    let _ = write!(text, "a=ssrc-group:FID {} {}\r\n", track.ssrc, track.rtx_ssrc);
-    ssrc(text, track.ssrc, track);
-    ssrc(text, track.rtx_ssrc, track);
+    let rids: Vec<&str> = track.encodings.iter().filter_map(|encoding| encoding.rid).collect();
+    if rids.is_empty() {
+        for Encoding { ssrc, rtx_ssrc, .. } in &track.encodings {
+            let _ = write!(text, "a=ssrc-group:FID {ssrc} {rtx_ssrc}\r\n");
+        }
+        ssrcs(text, track);
+    } else {
+        // As libwebrtc: layers are known by their rid, no ssrc is announced.
+        for rid in &rids {
+            let _ = write!(text, "a=rid:{rid} send\r\n");
+        }
+        let _ = write!(text, "a=simulcast:send {}\r\n", rids.join(";"));
+    }
 }
 
 fn extensions(text: &mut String, extensions: &[(u8, &str)]) {
@@ -216,8 +241,13 @@ fn extensions(text: &mut String, extensions: &[(u8, &str)]) {
     }
 }
 
-fn ssrc(text: &mut String, ssrc: u32, track: &OfferedTrack) {
-    let _ = write!(text, "a=ssrc:{ssrc} cname:load\r\na=ssrc:{ssrc} msid:load {}\r\n", track.cid);
+fn ssrcs(text: &mut String, track: &OfferedTrack) {
+    for encoding in &track.encodings {
+        let rtx = (track.kind == Kind::Video).then_some(encoding.rtx_ssrc);
+        for ssrc in std::iter::once(encoding.ssrc).chain(rtx) {
+            let _ = write!(text, "a=ssrc:{ssrc} cname:load\r\na=ssrc:{ssrc} msid:load {}\r\n", track.cid);
+        }
+    }
 }
 
 /// The formats of an offered section that we take.
@@ -269,8 +299,7 @@ mod tests {
             kind,
             cid: format!("cid{mid}"),
             mid: mid.to_owned(),
-            ssrc,
-            rtx_ssrc: ssrc + 1,
+            encodings: vec![Encoding { rid: None, ssrc, rtx_ssrc: ssrc + 1 }],
         };
         vec![track(Kind::Audio, "1", 10), track(Kind::Video, "2", 20)]
     }
@@ -291,6 +320,18 @@ mod tests {
         assert_eq!(video.streams.rtx_ssrc_of(20), Some(21));
         assert_eq!(video.streams.msid.as_ref().unwrap().track, "cid2");
         assert!(video.format(96).unwrap().feedback.contains(&"nack pli".to_owned()));
+    }
+
+    #[test]
+    fn a_simulcast_offer_has_layers_by_rid_and_no_ssrc() {
+        let (ice, fingerprint) = (ice::credentials(), Fingerprint::sha256([7; 32]));
+        let mut track = tracks().remove(1);
+        track.encodings = ["q", "h", "f"].map(|rid| Encoding::new(Some(rid))).to_vec();
+        let offer = SessionDescription::parse(&publisher_offer(&local(&ice, &fingerprint), &[track])).unwrap();
+        let video = offer.section("2").unwrap();
+        assert!(video.streams.ssrcs.is_empty());
+        let rids: Vec<&str> = video.streams.rids.iter().map(|rid| rid.id.as_str()).collect();
+        assert_eq!(rids, ["q", "h", "f"]);
     }
 
     #[test]

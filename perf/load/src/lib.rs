@@ -11,12 +11,15 @@
 //! It holds no process-global state: several loads can run in one process.
 #![forbid(unsafe_code)]
 
+mod account;
 mod clock;
 mod connection;
 mod crew;
 mod description;
+mod descriptors;
 mod dtls;
 mod ice;
+mod layout;
 mod load;
 mod opus;
 mod pacer;
@@ -31,9 +34,13 @@ mod signal;
 mod socket;
 mod stamp;
 mod tally;
+mod track;
 mod vp8;
 
-pub use load::{Load, Progress};
+pub use account::{Account, StreamAccount};
+pub use descriptors::raise_descriptor_limit;
+pub use layout::Layout;
+pub use load::{Load, Place, Progress};
 pub use run::{Joins, Observer, Outcome, Phase, Steady, run};
 pub use scenario::{AudioShape, Pacing, PublisherGroup, Scenario, Srtp, VideoShape};
 pub use server::Server;

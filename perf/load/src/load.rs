@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::account::Account;
 use crate::clock;
 use crate::connection::Identity;
 use crate::crew::{Command, CrewHandle, JoinTimes, Shared};
-use crate::participant::{Plan, TrackPlan, TrackShape};
+use crate::layout::Layout;
+use crate::participant::Plan;
 use crate::scenario::{PublisherGroup, Scenario};
 use crate::server::Server;
 use crate::tally::Tally;
+use crate::track::{TrackPlan, TrackShape};
 
 /// A thread that does not answer within this has hung.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
@@ -31,12 +34,22 @@ pub struct Progress {
     pub failed: u32,
 }
 
+/// Where participants go and what they ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    pub room: String,
+    /// Before every identity.
+    pub prefix: String,
+    /// Of subscribers.
+    pub layout: Option<Layout>,
+}
+
 /// Participants in one room of a server. Dropping it lets everyone leave.
 pub struct Load {
     server: Server,
     address: SocketAddr,
     scenario: Scenario,
-    room: String,
+    place: Place,
     crews: Vec<CrewHandle>,
     shared: Arc<Shared>,
     asked: u32,
@@ -48,6 +61,12 @@ pub struct Load {
 impl Load {
     /// Starts threads; nobody joins yet. **Errors**: a server that may not be loaded, or no threads.
     pub fn start(server: &Server, scenario: &Scenario) -> Result<Self> {
+        let place = Place { room: format!("load-{:08x}", rand::random::<u32>()), ..Place::default() };
+        Self::start_in(server, scenario, place)
+    }
+
+    /// The same in a certain room.
+    pub fn start_in(server: &Server, scenario: &Scenario, place: Place) -> Result<Self> {
         let address = server.address()?;
         let identity = Identity::new(&[scenario.srtp.profile()])?;
         let shared = Arc::new(Shared::default());
@@ -59,7 +78,7 @@ impl Load {
             server: server.clone(),
             address,
             scenario: scenario.clone(),
-            room: format!("load-{:08x}", rand::random::<u32>()),
+            place,
             crews,
             shared,
             asked: 0,
@@ -70,7 +89,7 @@ impl Load {
     }
 
     pub fn room(&self) -> &str {
-        &self.room
+        &self.place.room
     }
 
     /// Lets the next publisher join; `false` when all have been asked.
@@ -84,7 +103,7 @@ impl Load {
         let Some(group) = group.cloned() else { return false };
         let tracks = self.track_plans(&group);
         let streams = if group.subscribe { self.scenario.track_count() as usize - tracks.len() } else { 0 };
-        let identity = format!("publisher-{}", self.publishers);
+        let identity = format!("{}publisher-{}", self.place.prefix, self.publishers);
         let plan = self.plan(identity, streams, group.subscribe, tracks);
         self.publishers += 1;
         self.join(0, plan);
@@ -97,7 +116,8 @@ impl Load {
             return false;
         }
         let streams = self.scenario.track_count() as usize;
-        let plan = self.plan(format!("subscriber-{}", self.subscribers), streams, true, Vec::new());
+        let identity = format!("{}subscriber-{}", self.place.prefix, self.subscribers);
+        let plan = self.plan(identity, streams, true, Vec::new());
         let crew = 1 + self.subscribers as usize % (self.crews.len() - 1);
         self.subscribers += 1;
         self.join(crew, plan);
@@ -146,6 +166,17 @@ impl Load {
         Ok(sum)
     }
 
+    /// What everyone sent and received; publishers first, in the order of joining.
+    pub fn accounts(&self) -> Result<Vec<Account>> {
+        let mut accounts = Vec::new();
+        for crew in &self.crews {
+            let (reply, answer) = channel();
+            crew.tell(Command::Account(reply));
+            accounts.extend(answer.recv_timeout(ANSWER_WAIT).context("a load thread does not answer")?);
+        }
+        Ok(accounts)
+    }
+
     /// **Errors**: when a participant has failed.
     pub fn check(&self) -> Result<()> {
         let failed = self.progress().failed;
@@ -163,7 +194,7 @@ impl Load {
     }
 
     fn plan(&self, identity: String, streams: usize, subscribe: bool, tracks: Vec<TrackPlan>) -> Plan {
-        let token = self.server.token(&self.room, &identity);
+        let token = self.server.token(&self.place.room, &identity);
         let subscribe = u8::from(subscribe);
         let base = self.server.url.trim_end_matches('/');
         Plan {
@@ -174,6 +205,7 @@ impl Load {
             streams,
             sample_every: self.scenario.subscribers.sample_every,
             tracks,
+            layout: self.place.layout,
         }
     }
 

@@ -4,23 +4,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use engine_base::{Kind, TimeNs, WallOffset};
+use engine_base::{TimeNs, WallOffset};
 use engine_wire::{Class, Compound, classify};
 use mio::{Registry, Token};
 use quinn_udp::RecvMeta;
-use signaling_protocol::proto::{
-    self, AddTrackRequest, SignalTarget, TrackSource, TrackType, TrickleRequest, signal_request, signal_response,
-};
+use signaling_protocol::proto::{self, SignalTarget, TrackType, TrickleRequest, signal_request, signal_response};
 use signaling_sdp::{Candidate, CandidateInit, Protocol, SessionDescription};
 
+use crate::account::{Account, StreamAccount};
 use crate::connection::{Connection, Identity, Side};
 use crate::description::{self, Local, OfferedTrack, Remote};
+use crate::layout::Layout;
 use crate::publication::{Outlet, Publication};
 use crate::reception::{ArrivalTime, Reception};
-use crate::scenario::{AudioShape, VideoShape};
 use crate::signal::Signal;
 use crate::socket::{Buffers, MediaSocket};
 use crate::tally::Tally;
+use crate::track::TrackPlan;
 use crate::{clock, ice};
 
 /// Event sources of one participant: its signaling socket and its two media sockets.
@@ -41,19 +41,8 @@ pub struct Plan {
     pub streams: usize,
     pub sample_every: u16,
     pub tracks: Vec<TrackPlan>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct TrackPlan {
-    /// Which track of the load.
-    pub number: u32,
-    pub shape: TrackShape,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum TrackShape {
-    Video(VideoShape),
-    Audio(AudioShape),
+    /// Which layers it asks for; without one it takes what the server sends.
+    pub layout: Option<Layout>,
 }
 
 /// What participants of a thread share while one of them works.
@@ -82,8 +71,12 @@ pub struct Participant {
     subscriber: Link,
     publisher: Option<Link>,
     reception: Reception,
-    publications: Vec<Publication>,
+    tracks: Vec<OfferedTrack>,
+    /// Streams of the tracks, each with the place of its track.
+    publications: Vec<(usize, Publication)>,
     published: usize,
+    /// Video tracks of others in the order in which they were announced.
+    seen: Vec<String>,
     transport_sequence: u16,
     pub began: TimeNs,
     ping_at: TimeNs,
@@ -95,15 +88,23 @@ impl Participant {
         let signal = Signal::connect(plan.address, &plan.url, scope.registry, Token(token))?;
         let link = |side, at| Link::new(Connection::new(scope.identity, side), Token(token + at));
         let (subscriber, publisher) = (link(Side::Subscriber, 1), link(Side::Publisher, 2));
-        let publications = plan.tracks.iter().zip(1..).map(|(track, at)| publication(track, at, scope.now)).collect();
+        let tracks: Vec<OfferedTrack> = plan.tracks.iter().zip(1..).map(|(track, at)| track.offered(at)).collect();
+        let pairs = plan.tracks.iter().zip(&tracks).enumerate();
+        let now = scope.now;
+        let publications = pairs.flat_map(|(at, (track, offered))| {
+            (0..offered.encodings.len()).map(move |layer| (at, track.publication(offered, layer, now)))
+        });
+        let publications = publications.collect();
         Ok(Self {
             reception: Reception::new(plan.sample_every),
             publisher: (!plan.tracks.is_empty()).then_some(publisher),
             signal,
             subscriber,
             plan,
+            tracks,
             publications,
             published: 0,
+            seen: Vec::new(),
             transport_sequence: rand::random(),
             began: scope.now,
             ping_at: TimeNs::MAX,
@@ -120,7 +121,7 @@ impl Participant {
         let publishes = self.publisher.as_ref().is_none_or(|link| link.connection.is_connected());
         self.subscriber.connection.is_connected()
             && publishes
-            && self.publications.iter().all(Publication::is_accepted)
+            && self.publications.iter().all(|(_, publication)| publication.is_accepted())
             && self.reception.stream_count() >= self.plan.streams
     }
 
@@ -133,7 +134,7 @@ impl Participant {
     }
 
     pub fn set_sending(&mut self, sending: bool, now: TimeNs) {
-        self.publications.iter_mut().for_each(|publication| publication.set_sending(sending, now));
+        self.publications.iter_mut().for_each(|(_, publication)| publication.set_sending(sending, now));
     }
 
     pub fn begin_measurement(&mut self) {
@@ -145,6 +146,21 @@ impl Participant {
             self.reception.add_to(tally);
         }
         tally.profile = tally.profile.or(self.subscriber.connection.profile());
+    }
+
+    /// What it sent since it joined and received since the measurement began.
+    pub fn account(&self) -> Account {
+        let sent = self.publications.iter().map(|(_, publication)| {
+            let (packets, bytes) = publication.sent();
+            StreamAccount { packets, bytes, ..StreamAccount::of(publication.kind()) }
+        });
+        Account {
+            identity: self.plan.identity.clone(),
+            has_joined: self.has_joined(),
+            sent: sent.collect(),
+            received: if self.receives() { self.reception.accounts().collect() } else { Vec::new() },
+            failure: None,
+        }
     }
 
     /// The signaling socket is ready.
@@ -194,7 +210,8 @@ impl Participant {
     pub fn poll_timeout(&self) -> TimeNs {
         let links = std::iter::once(&self.subscriber).chain(&self.publisher).filter_map(Link::poll_timeout);
         let can_send = self.publisher.as_ref().is_some_and(|link| link.connection.is_connected());
-        let publications = self.publications.iter().filter(|_| can_send).filter_map(Publication::poll_timeout);
+        let publications =
+            self.publications.iter().filter(|_| can_send).filter_map(|(_, publication)| publication.poll_timeout());
         links.chain(publications).chain([self.ping_at, self.report_at]).min().unwrap_or(TimeNs::MAX)
     }
 
@@ -213,15 +230,17 @@ impl Participant {
     fn handle_message(&mut self, message: signal_response::Message, scope: &mut Scope<'_>) -> Result<()> {
         use signal_response::Message;
         match message {
-            Message::Join(_) => {
+            Message::Join(join) => {
                 self.ping_at = scope.now.add_ms(PING_MS);
-                for publication in &self.publications {
-                    self.signal.send(signal_request::Message::AddTrack(add_track(&publication.offered)))?;
+                for (offered, track) in self.tracks.iter().zip(&self.plan.tracks) {
+                    self.signal.send(signal_request::Message::AddTrack(track.request(offered)))?;
                 }
+                self.choose_layers(&join.other_participants)?;
             }
+            Message::Update(update) => self.choose_layers(&update.participants)?,
             Message::TrackPublished(_) => {
                 self.published += 1;
-                if self.published == self.publications.len() {
+                if self.published == self.tracks.len() {
                     self.offer(scope)?;
                 }
             }
@@ -232,7 +251,7 @@ impl Participant {
                 let candidate = CandidateInit::parse(&trickle.candidate_init).ok().and_then(|init| init.candidate);
                 self.take_candidates(publisher, candidate, trickle.r#final, scope)?;
             }
-            Message::RequestResponse(response) if response.reason != 0 && self.published < self.publications.len() => {
+            Message::RequestResponse(response) if response.reason != 0 && self.published < self.tracks.len() => {
                 bail!("the server refused a request: {} (reason {})", response.message, response.reason);
             }
             Message::Leave(leave) => bail!("the server said leave: {}", leave.reason().as_str_name()),
@@ -241,10 +260,24 @@ impl Participant {
         Ok(())
     }
 
+    /// Asks for the layer of each video track that it sees for the first time.
+    fn choose_layers(&mut self, participants: &[proto::ParticipantInfo]) -> Result<()> {
+        let Some(layout) = self.plan.layout else { return Ok(()) };
+        let others = participants.iter().filter(|participant| participant.identity != self.plan.identity);
+        let tracks = others.flat_map(|participant| &participant.tracks);
+        for track in tracks.filter(|track| track.r#type() == TrackType::Video) {
+            if !self.seen.contains(&track.sid) {
+                let settings = layout.settings(self.seen.len(), &track.sid);
+                self.seen.push(track.sid.clone());
+                self.signal.send(signal_request::Message::TrackSetting(settings))?;
+            }
+        }
+        Ok(())
+    }
+
     fn offer(&mut self, scope: &mut Scope<'_>) -> Result<()> {
         let Some(link) = &mut self.publisher else { return Ok(()) };
-        let tracks: Vec<OfferedTrack> = self.publications.iter().map(|each| each.offered.clone()).collect();
-        let sdp = description::publisher_offer(&link.local(&scope.identity.fingerprint), &tracks);
+        let sdp = description::publisher_offer(&link.local(&scope.identity.fingerprint), &self.tracks);
         let offer = proto::SessionDescription { r#type: "offer".to_owned(), sdp, id: 1, ..Default::default() };
         self.signal.send(signal_request::Message::Offer(offer))
     }
@@ -254,10 +287,11 @@ impl Participant {
         let answer = SessionDescription::parse(&answer.sdp).context("the server's answer")?;
         let remote = Remote::read(&answer)?;
         link.connection.set_remote(&remote, scope.now)?;
-        let offered: Vec<OfferedTrack> = self.publications.iter().map(|each| each.offered.clone()).collect();
-        let accepted = description::read_publisher_answer(&answer, &offered)?;
-        for (publication, accepted) in self.publications.iter_mut().zip(accepted) {
-            publication.set_accepted(accepted);
+        let accepted = description::read_publisher_answer(&answer, &self.tracks)?;
+        for (track, publication) in &mut self.publications {
+            if let Some(accepted) = accepted.get(*track) {
+                publication.set_accepted(*accepted);
+            }
         }
         self.take_candidates(true, remote.candidates, false, scope)
     }
@@ -390,7 +424,7 @@ impl Participant {
             send: &mut |packet| failures += u64::from(!socket.send(packet)),
         };
         for message in reports.iter().flat_map(|report| Compound::new(report).flatten()) {
-            publications.iter_mut().for_each(|publication| publication.handle_rtcp(&message, &mut outlet));
+            publications.iter_mut().for_each(|(_, publication)| publication.handle_rtcp(&message, &mut outlet));
         }
         scope.tally.send_failures += failures;
     }
@@ -410,7 +444,7 @@ impl Participant {
             tally: scope.tally,
             send: &mut |packet| failures += u64::from(!socket.send(packet)),
         };
-        publications.iter_mut().for_each(|publication| publication.handle_timeout(scope.now, &mut outlet));
+        publications.iter_mut().for_each(|(_, publication)| publication.handle_timeout(scope.now, &mut outlet));
         scope.tally.send_failures += failures;
     }
 }
@@ -465,52 +499,6 @@ fn best(candidates: &[Candidate], server: IpAddr, is_final: bool) -> Option<std:
     let family = || addresses().filter(|(_, address)| address.is_ipv4() == server.is_ipv4());
     let preferred = same.or_else(|| if is_final { family().max_by_key(|(priority, _)| *priority) } else { None });
     preferred.map(|(_, address)| address)
-}
-
-fn publication(plan: &TrackPlan, at: usize, now: TimeNs) -> Publication {
-    let kind = match plan.shape {
-        TrackShape::Video(_) => Kind::Video,
-        TrackShape::Audio(_) => Kind::Audio,
-    };
-    let offered = OfferedTrack {
-        kind,
-        cid: format!("load-{}", plan.number),
-        mid: at.to_string(),
-        ssrc: rand::random(),
-        rtx_ssrc: rand::random(),
-    };
-    match &plan.shape {
-        TrackShape::Video(shape) => Publication::video(offered, shape, plan.number, now),
-        TrackShape::Audio(shape) => Publication::audio(offered, shape, plan.number, now),
-    }
-}
-
-fn add_track(offered: &OfferedTrack) -> AddTrackRequest {
-    let cid = offered.cid.clone();
-    match offered.kind {
-        Kind::Audio => AddTrackRequest {
-            cid,
-            name: "microphone".to_owned(),
-            r#type: TrackType::Audio.into(),
-            source: TrackSource::Microphone.into(),
-            disable_red: true,
-            ..AddTrackRequest::default()
-        },
-        Kind::Video => AddTrackRequest {
-            name: "camera".to_owned(),
-            r#type: TrackType::Video.into(),
-            source: TrackSource::Camera.into(),
-            width: 1_280,
-            height: 720,
-            simulcast_codecs: vec![proto::SimulcastCodec {
-                codec: "vp8".to_owned(),
-                cid: cid.clone(),
-                ..proto::SimulcastCodec::default()
-            }],
-            cid,
-            ..AddTrackRequest::default()
-        },
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! One published track: its packets, when they leave, its sender reports, and its answers to what the server asks.
+//! One published stream, a track or a layer of one: its packets, when they leave, its sender reports, and its answers to what the server asks.
 
 use engine_base::{Kind, RtpTimestamp, SequenceNumber, Ssrc, TimeNs, WallOffset};
 use engine_srtp::Profile;
@@ -8,7 +8,7 @@ use engine_wire::rtcp::{sdes, sr};
 use engine_wire::{Rtcp, RtpHeader};
 
 use crate::connection::Connection;
-use crate::description::{AcceptedTrack, OfferedTrack};
+use crate::description::{AcceptedTrack, Encoding, OfferedTrack};
 use crate::opus;
 use crate::pacer::Pacer;
 use crate::scenario::{AudioShape, VideoShape};
@@ -55,7 +55,9 @@ struct Cached {
 }
 
 pub struct Publication {
-    pub offered: OfferedTrack,
+    kind: Kind,
+    mid: String,
+    encoding: Encoding,
     accepted: Option<AcceptedTrack>,
     /// Which track of the load, for stamps.
     number: u32,
@@ -76,22 +78,40 @@ pub struct Publication {
 }
 
 impl Publication {
-    pub fn video(offered: OfferedTrack, shape: &VideoShape, number: u32, now: TimeNs) -> Self {
-        let frames = Vp8Source::new(shape.bitrate, shape.frame_rate, shape.payload_bytes_max, shape.key_frame_percent);
-        let pacer = Pacer::new(shape.pacing, shape.bitrate);
-        let source = Source::Video { frames, pacer, wants_key: true };
-        Self::new(offered, number, source, 1_000_000_000 / shape.frame_rate, now)
+    /// `divisor` scales width and height: a layer has a share of the bitrate in the square of it.
+    pub fn video(
+        offered: &OfferedTrack,
+        encoding: Encoding,
+        divisor: u16,
+        shape: &VideoShape,
+        number: u32,
+        now: TimeNs,
+    ) -> Self {
+        let bitrate = shape.bitrate / u64::from(divisor.max(1)).pow(2);
+        let frames = Vp8Source::new(bitrate, shape.frame_rate, shape.payload_bytes_max, shape.key_frame_percent);
+        let pacer = Pacer::new(shape.pacing, bitrate);
+        let source = Source::Video { frames: frames.scaled(divisor), pacer, wants_key: true };
+        Self::new(offered, encoding, number, source, 1_000_000_000 / shape.frame_rate, now)
     }
 
-    pub fn audio(offered: OfferedTrack, shape: &AudioShape, number: u32, now: TimeNs) -> Self {
+    pub fn audio(offered: &OfferedTrack, encoding: Encoding, shape: &AudioShape, number: u32, now: TimeNs) -> Self {
         let source = Source::Audio { bytes: opus::payload_bytes(shape.bitrate) };
-        Self::new(offered, number, source, 1_000_000_000 / opus::PACKETS_PER_SECOND, now)
+        Self::new(offered, encoding, number, source, 1_000_000_000 / opus::PACKETS_PER_SECOND, now)
     }
 
-    fn new(offered: OfferedTrack, number: u32, source: Source, interval_ns: u64, now: TimeNs) -> Self {
+    fn new(
+        offered: &OfferedTrack,
+        encoding: Encoding,
+        number: u32,
+        source: Source,
+        interval_ns: u64,
+        now: TimeNs,
+    ) -> Self {
         let cached = if offered.kind == Kind::Video { CACHE_PACKETS } else { 0 };
         Self {
-            offered,
+            kind: offered.kind,
+            mid: offered.mid.clone(),
+            encoding,
             accepted: None,
             number,
             source,
@@ -113,6 +133,15 @@ impl Publication {
 
     pub fn set_accepted(&mut self, accepted: AcceptedTrack) {
         self.accepted = Some(accepted);
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Packets and payload bytes since it began.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.packets, self.payload_bytes)
     }
 
     pub fn is_accepted(&self) -> bool {
@@ -167,7 +196,7 @@ impl Publication {
 
     /// What the server asks on this connection; messages about other tracks are left alone.
     pub fn handle_rtcp(&mut self, message: &Rtcp<'_>, outlet: &mut Outlet<'_>) {
-        let ours = Ssrc(self.offered.ssrc);
+        let ours = Ssrc(self.encoding.ssrc);
         match message {
             Rtcp::Pli(pli) if pli.media == ours => self.request_key_frame(outlet),
             Rtcp::Fir(fir) if fir.entries().any(|entry| entry.ssrc == ours) => self.request_key_frame(outlet),
@@ -191,7 +220,7 @@ impl Publication {
     }
 
     fn timestamp(&self, at: TimeNs) -> u32 {
-        let clock = if self.offered.kind == Kind::Video { VIDEO_CLOCK } else { AUDIO_CLOCK };
+        let clock = if self.kind == Kind::Video { VIDEO_CLOCK } else { AUDIO_CLOCK };
         let ticks = u128::from(at.since(self.started)) * u128::from(clock) / 1_000_000_000;
         self.timestamp_base.wrapping_add(ticks as u32)
     }
@@ -240,7 +269,7 @@ impl Publication {
             payload_type: accepted.payload_type,
             sequence: SequenceNumber(self.index as u16),
             timestamp: RtpTimestamp(timestamp),
-            ssrc: Ssrc(self.offered.ssrc),
+            ssrc: Ssrc(self.encoding.ssrc),
             ..RtpHeader::default()
         };
         let sent = crate::clock::now();
@@ -262,7 +291,7 @@ impl Publication {
         self.payload_bytes += length as u64;
     }
 
-    /// Mid until the first report, as libwebrtc; the transport-wide number and the send time wherever negotiated.
+    /// Mid and rid until the first report, as libwebrtc; the transport-wide number and the send time wherever negotiated.
     fn write_header(
         &self,
         header: &RtpHeader<'_>,
@@ -282,7 +311,11 @@ impl Publication {
                 block.put(ids.audio_level, &level.encode())?;
             }
             if !self.is_reported {
-                block.put(ids.mid, self.offered.mid.as_bytes())?;
+                block.put(ids.mid, self.mid.as_bytes())?;
+                if let Some(rid) = self.encoding.rid {
+                    let is_repair = header.ssrc.0 == self.encoding.rtx_ssrc;
+                    block.put(if is_repair { ids.repaired_rid } else { ids.rid }, rid.as_bytes())?;
+                }
             }
             Ok(())
         });
@@ -316,7 +349,7 @@ impl Publication {
             payload_type,
             sequence: SequenceNumber(self.retransmission_index as u16),
             timestamp: RtpTimestamp(cached.timestamp),
-            ssrc: Ssrc(self.offered.rtx_ssrc),
+            ssrc: Ssrc(self.encoding.rtx_ssrc),
             ..RtpHeader::default()
         };
         let mut out = [0; PACKET_BYTES_MAX];
@@ -338,7 +371,7 @@ impl Publication {
 
     fn send_report(&mut self, now: TimeNs, outlet: &mut Outlet<'_>) {
         let info = SenderInfo {
-            ssrc: Ssrc(self.offered.ssrc),
+            ssrc: Ssrc(self.encoding.ssrc),
             ntp: outlet.wall.ntp(now),
             timestamp: RtpTimestamp(self.timestamp(now)),
             packets: self.packets as u32,

@@ -6,6 +6,7 @@ use engine_wire::rtcp::report_block::{REPORT_BLOCKS_MAX, ReportBlock};
 use engine_wire::rtcp::{remb, rr};
 use engine_wire::{Compound, Rtcp, RtpPacket};
 
+use crate::account::StreamAccount;
 use crate::connection::Connection;
 use crate::description::AnnouncedStream;
 use crate::sequence::{Arrival, SequenceChecker, SequenceCounts};
@@ -23,6 +24,8 @@ struct Stream {
     reported: SequenceCounts,
     /// Middle bits of the last sender report's time and when it came.
     sender_report: Option<(u32, TimeNs)>,
+    /// Since the measurement began.
+    bytes: u64,
     has_media: bool,
 }
 
@@ -59,6 +62,7 @@ impl Reception {
                     checker: SequenceChecker::default(),
                     reported: SequenceCounts::default(),
                     sender_report: None,
+                    bytes: 0,
                     has_media: false,
                 },
             });
@@ -93,6 +97,7 @@ impl Reception {
         }
         tally.received_packets += 1;
         tally.received_bytes += packet.len() as u64;
+        stream.bytes += packet.len() as u64;
         if !stream.has_media {
             stream.has_media = true;
             self.silent = self.silent.saturating_sub(1);
@@ -145,7 +150,22 @@ impl Reception {
         for stream in &mut self.streams {
             stream.checker.begin();
             stream.reported = SequenceCounts::default();
+            stream.bytes = 0;
         }
+    }
+
+    /// Of every stream of media.
+    pub fn accounts(&self) -> impl Iterator<Item = StreamAccount> {
+        self.media().map(|stream| {
+            let counts = stream.checker.counts();
+            StreamAccount {
+                kind: stream.announced.kind,
+                packets: counts.received,
+                bytes: stream.bytes,
+                lost: counts.lost(),
+                expected: counts.expected,
+            }
+        })
     }
 
     pub fn add_to(&self, tally: &mut Tally) {

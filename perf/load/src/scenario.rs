@@ -98,6 +98,9 @@ pub struct VideoShape {
     /// Size of a key frame, percent of an ordinary one.
     #[serde(default = "defaults::key_frame_percent")]
     pub key_frame_percent: u64,
+    /// Two more layers of half and a quarter of width and height, at a quarter and a sixteenth of the bitrate.
+    #[serde(default)]
+    pub simulcast: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,6 +206,11 @@ impl Scenario {
     /// Tracks of all publishers: what each subscriber receives.
     pub fn track_count(&self) -> u32 {
         self.publishers.iter().map(|group| group.count * group.tracks()).sum()
+    }
+
+    /// Whether a subscriber gets one layer of several.
+    pub fn has_simulcast(&self) -> bool {
+        self.publishers.iter().filter_map(|group| group.video).any(|video| video.simulcast)
     }
 
     pub fn join_interval(&self) -> Duration {

@@ -18,8 +18,8 @@ const PAYLOAD_BYTES_MIN: usize = DESCRIPTOR_BYTES + KEY_FRAME_HEADER_BYTES + STA
 /// Frame tag: shown (bit 4), version 0; bit 0 is the inverse of "key frame".
 const SHOWN: u8 = 0x10;
 const START_CODE: [u8; 3] = [0x9D, 0x01, 0x2A];
-const WIDTH: u16 = 1_280;
-const HEIGHT: u16 = 720;
+pub const WIDTH: u16 = 1_280;
+pub const HEIGHT: u16 = 720;
 
 /// One frame and how it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Frame {
     pub packets: usize,
     picture_id: u16,
     tl0_picture_index: u8,
+    /// Width and height of the picture by this.
+    divisor: u16,
 }
 
 /// Makes frames at a bitrate.
@@ -42,13 +44,27 @@ pub struct Vp8Source {
     /// Remainder of bits / (8 × frames per second), carried so that the bitrate is exact over time.
     remainder: u64,
     pictures: u64,
+    divisor: u16,
 }
 
 impl Vp8Source {
     /// A key frame is `key_frame_percent` of an ordinary one.
     pub fn new(bits_per_second: u64, frames_per_second: u64, payload_bytes_max: usize, key_frame_percent: u64) -> Self {
         let payload_bytes_max = payload_bytes_max.max(PAYLOAD_BYTES_MIN);
-        Self { bits_per_second, frames_per_second, payload_bytes_max, key_frame_percent, remainder: 0, pictures: 0 }
+        Self {
+            bits_per_second,
+            frames_per_second,
+            payload_bytes_max,
+            key_frame_percent,
+            remainder: 0,
+            pictures: 0,
+            divisor: 1,
+        }
+    }
+
+    /// Of a picture of 1,280 × 720 by `divisor` in both directions.
+    pub fn scaled(self, divisor: u16) -> Self {
+        Self { divisor: divisor.max(1), ..self }
     }
 
     pub fn next_frame(&mut self, is_key: bool) -> Frame {
@@ -63,7 +79,14 @@ impl Vp8Source {
         packets = packets.min(bytes / PAYLOAD_BYTES_MIN).max(1);
         let picture = self.pictures;
         self.pictures += 1;
-        Frame { is_key, bytes, packets, picture_id: (picture & 0x7FFF) as u16, tl0_picture_index: picture as u8 }
+        Frame {
+            is_key,
+            bytes,
+            packets,
+            picture_id: (picture & 0x7FFF) as u16,
+            tl0_picture_index: picture as u8,
+            divisor: self.divisor,
+        }
     }
 }
 
@@ -102,8 +125,8 @@ impl Frame {
             && let Some(header) = picture.first_chunk_mut::<KEY_FRAME_HEADER_BYTES>()
         {
             header[3..6].copy_from_slice(&START_CODE);
-            header[6..8].copy_from_slice(&WIDTH.to_le_bytes());
-            header[8..10].copy_from_slice(&HEIGHT.to_le_bytes());
+            header[6..8].copy_from_slice(&(WIDTH / self.divisor).to_le_bytes());
+            header[8..10].copy_from_slice(&(HEIGHT / self.divisor).to_le_bytes());
         }
     }
 }
