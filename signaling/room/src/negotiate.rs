@@ -12,11 +12,13 @@ use crate::room::{Room, local_node};
 /// No answer by then: the client starts anew.
 const ANSWER_TIMEOUT_MS: u64 = 15_000;
 /// JS sends an AddTrack and the offer that carries it at once; the answer should name the announced codec.
-const HOLD_MS: u64 = 200;
+pub(crate) const HOLD_MS: u64 = 200;
 /// From the end of a step to an applied answer: 1 ms until the rows are adopted, and 10 to 50 ms in a client (observed: Chromium 156,
 /// from an answer to its first setting of the track). An SSRC that comes earlier gets a receiver of its own in libwebrtc, which the
 /// answer then replaces, and the first key frame is lost.
 const APPLY_MS: u64 = 50;
+/// A socket on which nothing arrives any more is lost before.
+const SURE_MS: u64 = 60_000;
 
 impl Room {
     pub(crate) fn handle_offer(&mut self, sid: &str, offer: &proto::SessionDescription, context: &mut Context<'_>) {
@@ -69,6 +71,10 @@ impl Room {
 
     fn note_sections(&mut self, sid: &str, published: &[PublishedSection]) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
+        let before = std::mem::take(&mut participant.core.publishing.unmatched);
+        let old = |section: &PublishedSection| {
+            before.iter().any(|known| known.old && known.mid == section.mid && known.track == section.track)
+        };
         participant.core.publishing.unmatched = published
             .iter()
             .filter(|section| !section.bound && !section.codecs.is_empty())
@@ -77,6 +83,7 @@ impl Room {
                 audio: section.kind == engine_base::Kind::Audio,
                 track: section.track.clone(),
                 ended: section.ended,
+                old: old(section),
                 layers: section.layers.clone(),
             })
             .collect();
@@ -84,9 +91,9 @@ impl Room {
 
     /// Pairs sections that the client sends on with requested tracks. True when the answer may wait for an AddTrack.
     fn match_sections(&mut self, sid: &str, context: &mut Context<'_>) -> bool {
-        self.match_tracks(sid, context);
+        self.match_tracks(sid, false, context);
         let Some(participant) = self.participants.get(sid) else { return false };
-        participant.core.publishing.awaits_requests() && participant.core.permission.can_publish
+        participant.core.publishing.awaits_match() && participant.core.permission.can_publish
     }
 
     pub(crate) fn handle_answer(&mut self, sid: &str, answer: &proto::SessionDescription, context: &mut Context<'_>) {
@@ -142,6 +149,7 @@ impl Room {
         };
         let first = !std::mem::replace(&mut participant.peer.trickled, true);
         let candidates = participant.peer.offered.ice().trickles(&context.node.candidates);
+        participant.core.publishing.unmatched.iter_mut().for_each(|section| section.old = true);
         self.out.record(sid, record::PEER);
         self.out.transport(sid, Part::Offered);
         self.send(sid, Message::Answer(description("answer", answer.id, answer.sdp, answer.mid_to_track_id)));
@@ -153,19 +161,28 @@ impl Room {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let told = participant.peer.offered.awaits_application();
         participant.core.deadlines.apply = told.then(|| context.now.add_ms(APPLY_MS));
+        participant.core.deadlines.sure = told.then(|| context.now.add_ms(SURE_MS));
         self.out.record(sid, record::CORE);
     }
 
-    /// Single layout: the client has applied our last answer, so packets may flow. Nothing tells so but its next offer, or time.
+    /// Single layout: the client has applied our last answer, so packets may flow. Nothing tells so but its next offer, or time:
+    /// too early is no harm, so little time will do.
     pub(crate) fn bind_told(&mut self, sid: &str, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         participant.core.deadlines.apply = None;
-        participant.peer.offered.note_applied();
         let told: Vec<String> = participant.peer.offered.told_tracks().map(str::to_owned).collect();
-        self.out.record(sid, record::CORE | record::PEER);
+        self.out.record(sid, record::CORE);
         for track in told {
             self.bind_sending(sid, &track, context);
         }
+    }
+
+    /// The client's socket lives long after our last answer.
+    pub(crate) fn note_applied(&mut self, sid: &str) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        participant.core.deadlines.sure = None;
+        participant.peer.offered.note_applied();
+        self.out.record(sid, record::CORE | record::PEER);
     }
 
     fn send_offer(&mut self, sid: &str, context: &mut Context<'_>) {

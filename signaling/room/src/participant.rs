@@ -70,9 +70,13 @@ pub(crate) struct Publishing {
 }
 
 impl Publishing {
-    /// A section waits for an AddTrack that may still come.
-    pub(crate) fn awaits_requests(&self) -> bool {
-        self.unmatched.iter().any(|section| !section.ended)
+    /// A section waits for an AddTrack that may still come, or an old one and a request may have missed each other.
+    pub(crate) fn awaits_match(&self) -> bool {
+        let pending = |audio: bool| {
+            let kind = if audio { engine_base::Kind::Audio } else { engine_base::Kind::Video };
+            self.tracks.iter().any(|track| !track.is_published() && track.kind() == kind)
+        };
+        self.unmatched.iter().any(|section| !section.ended && (!section.old || pending(section.audio)))
     }
 }
 
@@ -84,6 +88,8 @@ pub(crate) struct Unmatched {
     pub(crate) track: String,
     /// We ended its track: it is the section of no other one.
     pub(crate) ended: bool,
+    /// It was answered without a track: the next request of its kind has most likely another section, which comes first.
+    pub(crate) old: bool,
     pub(crate) layers: Vec<PublishedLayer>,
 }
 
@@ -103,12 +109,15 @@ pub(crate) struct Deadlines {
     /// Our answer waits no longer for the AddTrack of a section.
     #[serde(with = "stored::time_option")]
     pub(crate) hold: Option<TimeNs>,
-    /// The client has applied our answer by then.
+    /// The client has most likely applied our answer by then: packets may flow.
     #[serde(with = "stored::time_option")]
     pub(crate) apply: Option<TimeNs>,
     /// Video to the client rests until its next offer, at most until then.
     #[serde(with = "stored::time_option")]
     pub(crate) rest: Option<TimeNs>,
+    /// It has certainly applied it if its socket lives until then.
+    #[serde(with = "stored::time_option")]
+    pub(crate) sure: Option<TimeNs>,
 }
 
 /// Large and seldom changed: a mute must not write 512 KiB of metadata.

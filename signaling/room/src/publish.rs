@@ -8,6 +8,7 @@ use signaling_token::Source;
 
 use crate::ids::track_prefix;
 use crate::input::Context;
+use crate::negotiate::HOLD_MS;
 use crate::outbox::record;
 use crate::response::refusal;
 use crate::room::Room;
@@ -72,11 +73,16 @@ impl Room {
         self.out.record(sid, record::CORE);
         self.send(sid, Message::TrackPublished(published));
         self.begin_rest(sid, kind_of(request.r#type), context.now);
-        self.match_tracks(sid, context);
+        self.match_tracks(sid, false, context);
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        if participant.core.publishing.awaits_match() {
+            participant.core.deadlines.hold.get_or_insert(context.now.add_ms(HOLD_MS));
+        }
     }
 
-    /// Gives sections without a track the requested tracks that fit: by cid, else the first of the kind.
-    pub(crate) fn match_tracks(&mut self, sid: &str, context: &mut Context<'_>) {
+    /// Gives sections without a track the requested tracks that fit: by cid, else the first of the kind. `late`: old sections
+    /// have waited long enough for one that names them.
+    pub(crate) fn match_tracks(&mut self, sid: &str, late: bool, context: &mut Context<'_>) {
         let mut bound = Vec::new();
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let mut sections = std::mem::take(&mut participant.core.publishing.unmatched);
@@ -86,7 +92,9 @@ impl Room {
                 let fits = |track: &&mut Track| {
                     let same_kind = (track.kind() == engine_base::Kind::Audio) == section.audio;
                     let named = track.cids.contains(&section.track);
-                    !track.is_published() && same_kind && (named || !(by_cid || section.ended))
+                    !track.is_published()
+                        && same_kind
+                        && (named || !(by_cid || section.ended || (section.old && !late)))
                 };
                 let Some(track) = publishing.tracks.iter_mut().find(fits) else { return true };
                 if !participant.peer.offered.bind_publish(&section.mid, track.publish_request()) {
@@ -100,7 +108,7 @@ impl Room {
             });
         }
         participant.core.publishing.unmatched = sections;
-        if !participant.core.publishing.awaits_requests() {
+        if !participant.core.publishing.awaits_match() {
             participant.core.deadlines.hold = None;
         }
         if !bound.is_empty() {

@@ -96,7 +96,7 @@ impl Room {
         let protocol = participant.core.client.protocol;
         participant.peer.offered.resumed();
         participant.core.deadlines.hold = None;
-        participant.core.deadlines.apply = None;
+        (participant.core.deadlines.apply, participant.core.deadlines.sure) = (None, None);
         let reconnect = proto::ReconnectResponse {
             ice_servers: context.node.ice_servers.clone(),
             client_configuration: None,
@@ -105,7 +105,7 @@ impl Room {
         };
         self.send(sid, Message::Reconnect(reconnect));
         if protocol >= PROTOCOL_DEPARTED_ON_RESUME {
-            for update in updates(self.departed_infos()) {
+            for update in updates(self.departed_infos(sid)) {
                 self.send(sid, update);
             }
         }
@@ -132,10 +132,12 @@ impl Room {
         self.negotiate(sid, context);
     }
 
-    fn departed_infos(&self) -> Vec<proto::ParticipantInfo> {
-        let gone = self.departed.iter().filter(|(_, departed)| {
+    /// Whoever is not to be seen any more. One that was hidden has not left in its own eyes.
+    fn departed_infos(&self, to: &str) -> Vec<proto::ParticipantInfo> {
+        let gone = self.departed.iter().filter(|(sid, departed)| {
             let identity = &departed.identity;
-            self.own(identity).is_none_or(Participant::is_hidden)
+            *sid != to
+                && self.own(identity).is_none_or(Participant::is_hidden)
                 && self.replication.visible().all(|info| info.identity != *identity)
         });
         gone.map(|(sid, departed)| proto::ParticipantInfo {
@@ -167,18 +169,10 @@ impl Room {
     /// What the client may have missed, as it is now (PROTOCOL §10.68).
     fn repeat_state(&mut self, sid: &str, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get(sid) else { return };
-        let publishing = &participant.core.publishing;
-        let pending = publishing.tracks.iter().filter(|track| !track.is_published());
-        let published = pending.map(|track| {
-            let cid = track.cids.first().cloned().unwrap_or_default();
-            Message::TrackPublished(proto::TrackPublishedResponse { cid, track: Some(track.info.0.clone()) })
-        });
-        let mut messages: Vec<Message> = published.collect();
         let subscribed: Vec<String> =
             participant.published().filter(|track| track.subscribed).map(|track| track.sid().to_owned()).collect();
-        messages.extend(self.speakers_for(sid));
-        for message in messages {
-            self.send(sid, message);
+        if let Some(speakers) = self.speakers_for(sid) {
+            self.send(sid, speakers);
         }
         for track in subscribed {
             self.track_subscribed(&track);
@@ -196,13 +190,14 @@ impl Room {
     /// What the client believes. A published track that we do not know of makes it begin anew (PROTOCOL §6.2).
     pub(crate) fn handle_sync_state(&mut self, sid: &str, state: &proto::SyncState, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get(sid) else { return };
+        let to = participant.core.data;
         let sid_of =
             |published: &proto::TrackPublishedResponse| published.track.as_ref().map(|track| track.sid.clone());
         let claimed: Vec<String> = state.publish_tracks.iter().filter_map(sid_of).collect();
         if claimed.iter().any(|track| participant.track(track).is_none()) {
             return self.end_mismatched(sid, context);
         }
-        let to = participant.core.data;
+        self.name_tracks(sid, &claimed);
         for received in state.datachannel_receive_states.iter().filter(|_| !to.is_none()) {
             let (sender_sid, last_sequence) = (received.publisher_sid.clone(), received.last_seq);
             self.out.messages.push(Effect::ReplayData { to, sender_sid, last_sequence });
@@ -212,6 +207,18 @@ impl Room {
         }
         for track in &state.track_sids_disabled {
             self.set_track(sid, track, context.now, |settings| settings.disabled = true);
+        }
+    }
+    /// Tracks that the client asked for and does not know of: their `track_published` was lost with a socket.
+    fn name_tracks(&mut self, sid: &str, known: &[String]) {
+        let Some(participant) = self.participants.get(sid) else { return };
+        let tracks = participant.core.publishing.tracks.iter();
+        let named = tracks.filter(|track| !known.iter().any(|known| known == track.sid())).map(|track| {
+            let cid = track.cids.first().cloned().unwrap_or_default();
+            proto::TrackPublishedResponse { cid, track: Some(track.info.0.clone()) }
+        });
+        for published in named.collect::<Vec<_>>() {
+            self.send(sid, Message::TrackPublished(published));
         }
     }
 }

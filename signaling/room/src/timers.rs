@@ -42,8 +42,8 @@ impl Room {
     pub(crate) fn deadline_of(participant: &Participant) -> Option<TimeNs> {
         let deadlines = &participant.core.deadlines;
         let connected = participant.link.connection.is_some();
-        let of_socket =
-            [deadlines.refresh, deadlines.answer, deadlines.apply].into_iter().flatten().filter(|_| connected);
+        let of_socket = [deadlines.refresh, deadlines.answer, deadlines.apply, deadlines.sure];
+        let of_socket = of_socket.into_iter().flatten().filter(|_| connected);
         let always = [deadlines.join, deadlines.close, deadlines.hold, deadlines.rest].into_iter().flatten();
         always.chain(of_socket).min()
     }
@@ -88,6 +88,7 @@ impl Room {
         }
         if due(deadlines.hold) {
             participant.core.deadlines.hold = None;
+            self.match_tracks(sid, true, context);
             self.out.record(sid, record::CORE);
             self.out.negotiate(sid);
         }
@@ -100,6 +101,9 @@ impl Room {
         }
         if connected && due(deadlines.apply) {
             self.bind_told(sid, context);
+        }
+        if connected && due(deadlines.sure) {
+            self.note_applied(sid);
         }
         if connected && due(deadlines.refresh) {
             self.send_refresh_token(sid, context);

@@ -3,12 +3,16 @@
 
 #[path = "room/api.rs"]
 mod api;
+#[path = "room/conversations.rs"]
+mod conversations;
 #[path = "room/delta.rs"]
 mod delta;
 #[path = "room/joining.rs"]
 mod joining;
 #[path = "room/leaving.rs"]
 mod leaving;
+#[path = "room/person.rs"]
+mod person;
 #[path = "room/publishing.rs"]
 mod publishing;
 #[path = "room/restoring.rs"]

@@ -37,11 +37,13 @@ impl OfferedPc {
     /// learns it from the answer to the pending offer, or to the next one.
     pub fn place(&mut self, kind: Kind, track: SendTrack, source: &[CodecKey]) -> Option<String> {
         let media = &self.media;
-        let fits = |section: &Section| {
+        // That a section was emptied must have reached the client, or it would take the next track for the former one.
+        let on_its_way = |index: u16| matches!(&self.delivery, Delivery::Sent(news) if news.contains(&index));
+        let fits = |index: u16, section: &Section| {
             let free = section.is_of(kind) && section.receive().is_some_and(Receive::is_free);
-            free && rows::carries(media.get(section.media), source)
+            free && !on_its_way(index) && rows::carries(media.get(section.media), source)
         };
-        let section = self.sections.iter_mut().find(|section| fits(section))?;
+        let (_, section) = (0..).zip(&mut self.sections).find(|(index, section)| fits(*index, section))?;
         let track = rows::fitted(track, media.get(section.media));
         section.role = Role::Receive(Receive::Carrying { track, told: false });
         Some(section.mid.clone())
@@ -69,12 +71,12 @@ impl OfferedPc {
         self.delivery == Delivery::Doubtful || self.sections.iter().filter_map(Section::receive).any(untold)
     }
 
-    /// Our last answer told the client of tracks, and nothing says so far that it has applied it.
+    /// Our last answer told the client of tracks or their ends, and nothing says so far that it has applied it.
     pub fn awaits_application(&self) -> bool {
         matches!(self.delivery, Delivery::Sent(_))
     }
 
-    /// The client has had time enough to apply the last answer.
+    /// The client lives, and so long after the last answer that it has applied it.
     pub fn note_applied(&mut self) {
         if self.awaits_application() {
             self.delivery = Delivery::Applied;
@@ -104,7 +106,9 @@ impl OfferedPc {
         let receiving = self.receiving();
         let most = SectionCounts { audio: RECEIVING_SECTIONS_MAX, video: RECEIVING_SECTIONS_MAX }.less(receiving);
         let needed = waiting.less(spare).at_most(most);
-        self.asked.ask(needed, self.needs_offer())
+        // A section that was emptied is usable once an offer shows that the client knows.
+        let usable_then = self.awaits_application() && !waiting.is_zero();
+        self.asked.ask(needed, self.needs_offer() || usable_then)
     }
 
     /// The client resumed: what was asked of it, and an answer that was on its way, may be lost. Its next offer settles that.

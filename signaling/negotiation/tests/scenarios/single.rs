@@ -123,6 +123,11 @@ fn a_freed_section_is_inactive_once_before_it_carries_another_track() {
     let (answered, description) = answer(&mut pc, &join);
     assert_eq!(description.section("3").unwrap().direction, Direction::Inactive);
     assert_eq!(answered.mid_to_track_id, [("4".to_owned(), "TR_w".to_owned())].into());
+    let mut early = pc.clone();
+    let waiting = SectionCounts { audio: 0, video: 1 };
+    assert_eq!(early.requirement(waiting), Some(SectionCounts::default()), "an offer shows that the client knows");
+    assert_eq!(early.place(Kind::Video, track("x", 40, Some(41)), &keys(Codec::Vp8)).as_deref(), Some("5"));
+    pc.note_applied();
     assert_eq!(pc.place(Kind::Video, track("x", 40, Some(41)), &keys(Codec::Vp8)).as_deref(), Some("3"));
 }
 

@@ -157,6 +157,25 @@ fn sync_state_applies_what_the_client_believes() {
     assert!(matches!(&stage.world.data[..], [Effect::ReplayData { sender_sid, last_sequence: 8, .. }]
         if *sender_sid == publisher.sid));
 
+    let state = |track: Option<&String>| {
+        let track = track.map(|sid| proto::TrackInfo { sid: sid.clone(), ..Default::default() });
+        let known = proto::TrackPublishedResponse { cid: "mic".into(), track };
+        signal_request::Message::SyncState(proto::SyncState {
+            publish_tracks: vec![known].into_iter().filter(|known| known.track.is_some()).collect(),
+            ..Default::default()
+        })
+    };
+    stage.take(&publisher);
+    stage.signal(&publisher, state(Some(&audio)));
+    let named = stage.take(&publisher);
+    assert!(
+        matches!(&named[..], [Message::TrackPublished(lost)] if lost.cid == "cam" && lost.track.as_ref().unwrap().sid == video),
+        "a track_published that was lost is repeated: {:?}",
+        names(&named)
+    );
+    stage.signal(&publisher, state(None));
+    assert_eq!(names(&stage.take(&publisher)), ["track_published", "track_published"]);
+
     let ghost = proto::TrackPublishedResponse {
         cid: "x".into(),
         track: Some(proto::TrackInfo { sid: "TR_ghost".into(), ..Default::default() }),
