@@ -28,7 +28,7 @@ impl AesCm {
     /// Encrypts or decrypts in place. The low 16 bits of the counter block count blocks: 1 MiB per packet, so they never
     /// carry into the index.
     pub fn crypt(&self, ssrc: [u8; 4], index: u64, data: &mut [u8]) -> Result<(), SrtpError> {
-        apply_keystream(&self.cipher, self.iv(ssrc, index), data)
+        apply_keystream(&self.cipher, iv(&self.salt, ssrc, index), data)
     }
 
     /// The tag over `authenticated ‖ trailer`; the trailer is the ROC for RTP, nothing for RTCP.
@@ -46,15 +46,16 @@ impl AesCm {
     pub fn verify(&self, authenticated: &[u8], trailer: &[u8], tag: &[u8]) -> Result<(), SrtpError> {
         verify_slices_are_equal(&self.tag(authenticated, trailer), tag).map_err(|_| SrtpError::Auth)
     }
+}
 
-    /// (k_s · 2^16) XOR (SSRC · 2^64) XOR (index · 2^16): salt in bytes 0..14, SSRC in 4..8, index in 8..14.
-    fn iv(&self, ssrc: [u8; 4], index: u64) -> [u8; 16] {
-        let mut iv = [0u8; 16];
-        iv[4..8].copy_from_slice(&ssrc);
-        iv[8..].copy_from_slice(&(index << 16).to_be_bytes());
-        for (byte, salt) in iv.iter_mut().zip(self.salt) {
-            *byte ^= salt;
-        }
-        iv
+/// The first counter block: (k_s · 2^16) XOR (SSRC · 2^64) XOR (index · 2^16), that is salt in bytes 0..14, SSRC in 4..8,
+/// index in 8..14.
+pub(crate) fn iv(salt: &[u8; SALT_LEN_MAX], ssrc: [u8; 4], index: u64) -> [u8; 16] {
+    let mut iv = [0u8; 16];
+    iv[4..8].copy_from_slice(&ssrc);
+    iv[8..].copy_from_slice(&(index << 16).to_be_bytes());
+    for (byte, salt) in iv.iter_mut().zip(salt) {
+        *byte ^= salt;
     }
+    iv
 }

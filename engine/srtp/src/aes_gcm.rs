@@ -53,14 +53,18 @@ impl AesGcm {
         let _ = self.open(self.nonce([0; 4], 0), &[], &mut [], &[0; TAG_LEN]);
     }
 
-    /// (0^16 ‖ SSRC ‖ index as 48 bits) XOR salt, for RTP (RFC 7714 §8.1) and, with its 31-bit index, for RTCP (§9.1).
     pub fn nonce(&self, ssrc: [u8; 4], index: u64) -> Nonce {
-        let mut nonce = [0u8; SALT_LEN];
-        nonce[2..6].copy_from_slice(&ssrc);
-        nonce[6..].copy_from_slice(&index.to_be_bytes()[2..]);
-        for (byte, salt) in nonce.iter_mut().zip(self.salt) {
-            *byte ^= salt;
-        }
-        Nonce::assume_unique_for_key(nonce)
+        Nonce::assume_unique_for_key(nonce(&self.salt, ssrc, index))
     }
+}
+
+/// (0^16 ‖ SSRC ‖ index as 48 bits) XOR salt, for RTP (RFC 7714 §8.1) and, with its 31-bit index, for RTCP (§9.1).
+pub(crate) fn nonce(salt: &[u8; SALT_LEN], ssrc: [u8; 4], index: u64) -> [u8; SALT_LEN] {
+    let mut nonce = [0u8; SALT_LEN];
+    nonce[2..6].copy_from_slice(&ssrc);
+    nonce[6..].copy_from_slice(&index.to_be_bytes()[2..]);
+    for (byte, salt) in nonce.iter_mut().zip(salt) {
+        *byte ^= salt;
+    }
+    nonce
 }

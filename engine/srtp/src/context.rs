@@ -3,43 +3,43 @@
 
 use crate::header::{RTCP_CLEAR, rtp_header_len, rtp_sequence};
 use crate::kdf::{SessionKeys, Stream};
+use crate::kernel::gcm::{RTCP_TABLE, RTP_TABLE};
+use crate::send_keys::SendKeys;
 use crate::suite::Suite;
-use crate::{MasterKey, Profile, RTCP_INDEX_MAX, RTP_INDEX_MAX, SrtpError};
-
-struct Keys {
-    profile: Profile,
-    rtp: Suite,
-    rtcp: Suite,
-}
-
-impl Keys {
-    fn derive(master: &MasterKey) -> Result<Self, SrtpError> {
-        let profile = master.profile;
-        Ok(Self {
-            profile,
-            rtp: Suite::new(profile, &SessionKeys::derive(master, Stream::Rtp)?)?,
-            rtcp: Suite::new(profile, &SessionKeys::derive(master, Stream::Rtcp)?)?,
-        })
-    }
-}
+use crate::{Job, Kernels, MasterKey, Profile, RTCP_INDEX_MAX, RTP_INDEX_MAX, SrtpError};
 
 /// Seals what we send. **An index must be sealed once per SSRC**: a second, different packet under one index gives away
 /// the GCM key. Resend the sealed bytes, or seal on another SSRC (RTX).
-pub struct SendContext(Keys);
+pub struct SendContext {
+    profile: Profile,
+    rtp: SendKeys<RTP_TABLE>,
+    rtcp: SendKeys<RTCP_TABLE>,
+}
 
 impl SendContext {
+    /// With the kernels that [`Kernels::detect`] finds.
+    ///
     /// **Errors** `Malformed` only if the crypto library refuses the key, which it does not for valid profiles.
-    /// **Cost** six key derivations, a few µs; GCM keys allocate here and nowhere later.
+    /// **Cost** six key derivations, a few µs; GCM keys of the library allocate here and nowhere later.
     pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
-        Keys::derive(master).map(Self)
+        Self::with_kernels(master, Kernels::detect())
+    }
+
+    /// With other kernels than the fastest, for tests and comparisons. A context of any kernels goes with any sealer.
+    pub fn with_kernels(master: &MasterKey, kernels: Kernels) -> Result<Self, SrtpError> {
+        Ok(Self {
+            profile: master.profile,
+            rtp: SendKeys::derive(master, Stream::Rtp, &kernels)?,
+            rtcp: SendKeys::derive(master, Stream::Rtcp, &kernels)?,
+        })
     }
 
     pub fn profile(&self) -> Profile {
-        self.0.profile
+        self.profile
     }
 
-    pub(crate) fn rtp(&self) -> &Suite {
-        &self.0.rtp
+    pub(crate) fn rtp(&self) -> &SendKeys<RTP_TABLE> {
+        &self.rtp
     }
 
     /// Seals an RTP packet in place.
@@ -52,9 +52,7 @@ impl SendContext {
     /// **Cost** no allocation, one pass for GCM, two for AES-CM.
     pub fn protect_rtp(&self, buffer: &mut [u8], len: usize, index: u64) -> Result<usize, SrtpError> {
         let header_len = rtp_header_len(buffer.get(..len).ok_or(SrtpError::Capacity)?)?;
-        let packet = self.rtp_room(buffer, len, index)?;
-        self.0.rtp.seal_rtp(packet, header_len, index)?;
-        Ok(packet.len())
+        self.seal_scatter(buffer, header_len, len - header_len, &[], index)
     }
 
     /// Seals an RTP packet whose payload, or its unchanged tail, is read from elsewhere: one cached packet goes to many
@@ -64,7 +62,7 @@ impl SendContext {
     /// already (the OSN of RTX, a VP8 descriptor; 0 if none); `payload` is the rest. `index` as in [`Self::protect_rtp`].
     /// **Output** the sealed length: header + prefix + payload + tag.
     /// **Errors** as [`Self::protect_rtp`]; also `Malformed` if `header_len` is not the header's length.
-    /// **Cost** no allocation. AES-CM, and GCM with a prefix, copy the payload first; GCM without one encrypts across.
+    /// **Cost** no allocation. Kernels encrypt across; the library copies the payload first, but for GCM without a prefix.
     pub fn seal_scatter(
         &self,
         out: &mut [u8],
@@ -73,19 +71,11 @@ impl SendContext {
         payload: &[u8],
         index: u64,
     ) -> Result<usize, SrtpError> {
-        if rtp_header_len(out.get(..header_len).ok_or(SrtpError::Capacity)?)? != header_len {
-            return Err(SrtpError::Malformed);
-        }
-        let start = header_len.checked_add(prefix_len).ok_or(SrtpError::Capacity)?;
-        let end = start.checked_add(payload.len()).ok_or(SrtpError::Capacity)?;
-        let packet = self.rtp_room(out, end, index)?;
-        if prefix_len == 0 {
-            self.0.rtp.seal_rtp_from(packet, header_len, payload, index)?;
-        } else {
-            packet[start..end].copy_from_slice(payload);
-            self.0.rtp.seal_rtp(packet, header_len, index)?;
-        }
-        Ok(packet.len())
+        let parts = [prefix_len, payload.len(), self.profile.tag_len()];
+        let len = parts.into_iter().try_fold(header_len, usize::checked_add).ok_or(SrtpError::Capacity)?;
+        let out = out.get_mut(..len).ok_or(SrtpError::Capacity)?;
+        self.rtp.seal(&mut Job::new(self, out, header_len, prefix_len, payload, 0, index)?);
+        Ok(len)
     }
 
     /// Seals a compound RTCP packet in place.
@@ -102,38 +92,32 @@ impl SendContext {
         if index > RTCP_INDEX_MAX {
             return Err(SrtpError::Capacity);
         }
-        let end = len.checked_add(self.0.profile.rtcp_overhead()).ok_or(SrtpError::Capacity)?;
-        self.0.rtcp.seal_rtcp(buffer.get_mut(..end).ok_or(SrtpError::Capacity)?, index)?;
+        let end = len.checked_add(self.profile.rtcp_overhead()).ok_or(SrtpError::Capacity)?;
+        self.rtcp.seal_rtcp(buffer.get_mut(..end).ok_or(SrtpError::Capacity)?, index)?;
         Ok(end)
-    }
-
-    /// The bytes of a packet of plain length `len` with its tag, after the checks that every RTP packet must pass.
-    fn rtp_room<'a>(&self, buffer: &'a mut [u8], len: usize, index: u64) -> Result<&'a mut [u8], SrtpError> {
-        if index > RTP_INDEX_MAX {
-            return Err(SrtpError::Capacity);
-        }
-        if rtp_sequence(buffer)? != index as u16 {
-            return Err(SrtpError::Malformed);
-        }
-        let end = len.checked_add(self.0.profile.tag_len()).ok_or(SrtpError::Capacity)?;
-        buffer.get_mut(..end).ok_or(SrtpError::Capacity)
     }
 }
 
 /// Opens what we receive. It refuses no repeated index: see [`crate::Replay`].
-pub struct ReceiveContext(Keys);
+pub struct ReceiveContext {
+    profile: Profile,
+    rtp: Suite,
+    rtcp: Suite,
+}
 
 impl ReceiveContext {
     /// **Errors** and **Cost** as [`SendContext::new`]. Build it on the thread that will open packets: on another one the
     /// first GCM packet with a wrong tag allocates once, inside the crypto library.
     pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
-        let keys = Keys::derive(master)?;
-        keys.rtp.prepare_thread();
-        Ok(Self(keys))
+        let profile = master.profile;
+        let rtp = Suite::new(profile, &SessionKeys::derive(master, Stream::Rtp)?)?;
+        let rtcp = Suite::new(profile, &SessionKeys::derive(master, Stream::Rtcp)?)?;
+        rtp.prepare_thread();
+        Ok(Self { profile, rtp, rtcp })
     }
 
     pub fn profile(&self) -> Profile {
-        self.0.profile
+        self.profile
     }
 
     /// Authenticates an SRTP packet, then decrypts it in place.
@@ -147,7 +131,7 @@ impl ReceiveContext {
         if index > RTP_INDEX_MAX || rtp_sequence(packet)? != index as u16 {
             return Err(SrtpError::Malformed);
         }
-        self.0.rtp.open_rtp(packet, header_len, index)
+        self.rtp.open_rtp(packet, header_len, index)
     }
 
     /// Authenticates an SRTCP packet, then decrypts it in place.
@@ -156,11 +140,11 @@ impl ReceiveContext {
     /// the packet if the window calls it anything but fresh.
     /// **Errors** `Malformed` (also if not encrypted), `Auth`; after either, the bytes of the packet are spoilt.
     pub fn unprotect_rtcp(&self, packet: &mut [u8]) -> Result<(usize, u32), SrtpError> {
-        self.0.rtcp.open_rtcp(packet)
+        self.rtcp.open_rtcp(packet)
     }
 
     /// The index that an SRTCP packet claims, so that a replay can be dropped before its authentication is paid for.
     pub fn rtcp_index(&self, packet: &[u8]) -> Option<u32> {
-        self.0.rtcp.rtcp_index(packet)
+        self.rtcp.rtcp_index(packet)
     }
 }

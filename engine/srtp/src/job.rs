@@ -6,8 +6,11 @@
 //! payload                             └── read from elsewhere: one cached packet goes to many receivers
 //! ```
 
-use crate::header::{rtp_header_len, rtp_sequence};
-use crate::{RTP_INDEX_MAX, SendContext, SrtpError};
+use crate::header::{rtp_header_len, rtp_sequence, rtp_ssrc};
+use crate::kernel::body::Body;
+use crate::kernel::hmac::{HmacKey, Message};
+use crate::suite::roc;
+use crate::{RTP_INDEX_MAX, SendContext, SrtpError, aes_cm};
 
 const PADDING_FLAG: u8 = 0x20;
 
@@ -18,6 +21,7 @@ pub struct Job<'a> {
     pub(crate) out: &'a mut [u8],
     pub(crate) payload: &'a [u8],
     pub(crate) index: u64,
+    pub(crate) ssrc: [u8; 4],
     pub(crate) header_len: u16,
     pub(crate) prefix_len: u16,
     pub(crate) padding: u8,
@@ -51,6 +55,7 @@ impl<'a> Job<'a> {
         if padding != 0 && header.first().is_none_or(|first| first & PADDING_FLAG == 0) {
             return Err(SrtpError::Malformed);
         }
+        let ssrc = rtp_ssrc(header)?;
         let rest = [prefix_len, payload.len(), usize::from(padding), context.profile().tag_len()];
         let total = rest.into_iter().try_fold(header_len, usize::checked_add).ok_or(SrtpError::Capacity)?;
         if total != out.len() || total > Self::BYTES_MAX || index > RTP_INDEX_MAX {
@@ -58,17 +63,34 @@ impl<'a> Job<'a> {
         }
         // Both are parts of `total`, which fits 16 bits.
         let (header_len, prefix_len) = (header_len as u16, prefix_len as u16);
-        Ok(Self { context, out, payload, index, header_len, prefix_len, padding })
+        Ok(Self { context, out, payload, index, ssrc, header_len, prefix_len, padding })
     }
 
-    /// Where the prefix ends and the payload's place begins.
-    pub(crate) fn payload_start(&self) -> usize {
-        usize::from(self.header_len) + usize::from(self.prefix_len)
+    /// The header, what is encrypted, and the tag's place.
+    pub(crate) fn split(&mut self, tag_len: usize) -> (&[u8], Body<'_>, &mut [u8]) {
+        let (packet, tag) = self.out.split_at_mut(self.out.len() - tag_len);
+        let (header, body) = packet.split_at_mut(self.header_len.into());
+        (header, Body::across(body, self.prefix_len.into(), self.payload), tag)
+    }
+
+    /// Bytes that the tag of AES-CM is over, but for the ROC.
+    pub(crate) fn authenticated_len(&self) -> usize {
+        self.out.len() - aes_cm::TAG_LEN
+    }
+
+    /// What the tag of AES-CM is over, once it is encrypted.
+    pub(crate) fn message<'m>(&'m self, key: &'m HmacKey) -> Message<'m> {
+        Message { key, bytes: &self.out[..self.authenticated_len()], roc: Some(roc(self.index)) }
+    }
+
+    pub(crate) fn set_tag(&mut self, tag: &[u8]) {
+        let start = self.out.len() - tag.len();
+        self.out[start..].copy_from_slice(tag);
     }
 
     /// Writes payload and padding to their places, for whoever encrypts in place.
     pub(crate) fn place_payload(&mut self) {
-        let start = self.payload_start();
+        let start = usize::from(self.header_len) + usize::from(self.prefix_len);
         let end = start + self.payload.len();
         self.out[start..end].copy_from_slice(self.payload);
         let padding = &mut self.out[end..end + usize::from(self.padding)];

@@ -12,8 +12,8 @@ use crate::header::{RTCP_CLEAR, rtcp_ssrc, rtp_ssrc};
 use crate::kdf::SessionKeys;
 use crate::{Profile, SrtpError};
 
-const WORD: usize = 4;
-const ENCRYPTED_FLAG: u32 = 1 << 31;
+pub(crate) const WORD: usize = 4;
+pub(crate) const ENCRYPTED_FLAG: u32 = 1 << 31;
 
 // Embedded rather than boxed: two per context, and contexts are few and long-lived.
 #[allow(clippy::large_enum_variant)]
@@ -165,18 +165,18 @@ impl Suite {
     }
 }
 
-fn roc(index: u64) -> [u8; 4] {
+pub(crate) fn roc(index: u64) -> [u8; 4] {
     ((index >> 16) as u32).to_be_bytes()
 }
 
-fn rtcp_aad(clear: &[u8], word: [u8; WORD]) -> [u8; RTCP_CLEAR + WORD] {
+pub(crate) fn rtcp_aad(clear: &[u8], word: [u8; WORD]) -> [u8; RTCP_CLEAR + WORD] {
     let mut aad = [0; RTCP_CLEAR + WORD];
     aad[..RTCP_CLEAR].copy_from_slice(clear);
     aad[RTCP_CLEAR..].copy_from_slice(&word);
     aad
 }
 
-fn split_tail(bytes: &mut [u8], tail: usize) -> Result<(&mut [u8], &mut [u8]), SrtpError> {
+pub(crate) fn split_tail(bytes: &mut [u8], tail: usize) -> Result<(&mut [u8], &mut [u8]), SrtpError> {
     let at = bytes.len().checked_sub(tail).ok_or(SrtpError::Malformed)?;
     Ok(bytes.split_at_mut(at))
 }

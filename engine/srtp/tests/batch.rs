@@ -1,8 +1,9 @@
-//! Packets sealed in a batch are, byte for byte, those that are sealed alone; jobs that are not whole are refused.
+//! Every set of kernels seals, in batches and alone, byte for byte what the crypto library seals; jobs that are not whole
+//! are refused.
 
 #![forbid(unsafe_code)]
 
-use engine_srtp::{Job, MasterKey, Profile, RTP_INDEX_MAX, Sealer, SendContext, SrtpError};
+use engine_srtp::{Job, Kernels, MasterKey, Profile, RTP_INDEX_MAX, Sealer, SendContext, SrtpError};
 use proptest::prelude::*;
 
 const FIXED_HEADER: usize = 12;
@@ -43,14 +44,14 @@ impl Packet {
     }
 }
 
-fn contexts(seed: u8) -> Vec<SendContext> {
+fn contexts(seed: u8, kernels: Kernels) -> Vec<SendContext> {
     let masters = (0..12u8).map(|number| {
         let profile = Profile::ALL[usize::from(number) % 3];
         let key: Vec<u8> =
             (0..32).map(|at| seed.wrapping_mul(31).wrapping_add(number.wrapping_mul(37)) ^ (at * 5)).collect();
         MasterKey::new(profile, &key[..profile.key_len()], &key[1..=profile.salt_len()]).unwrap()
     });
-    masters.map(|master| SendContext::new(&master).unwrap()).collect()
+    masters.map(|master| SendContext::with_kernels(&master, kernels).unwrap()).collect()
 }
 
 fn seal(sealer: &mut Sealer, contexts: &[SendContext], packets: &[Packet]) -> Vec<Vec<u8>> {
@@ -92,17 +93,21 @@ proptest! {
 
     #[test]
     fn a_mixed_batch_is_sealed_as_its_packets_alone(seed in any::<u8>(), packets in prop::collection::vec(packets(), 0..40)) {
-        let contexts = contexts(seed);
-        let sealed = seal(&mut Sealer::new(), &contexts, &packets);
-        for (packet, sealed) in packets.iter().zip(&sealed) {
-            prop_assert_eq!(sealed, &packet.sealed_alone(&contexts[packet.context]));
+        let library = contexts(seed, Kernels::LIBRARY);
+        let expected: Vec<_> = packets.iter().map(|packet| packet.sealed_alone(&library[packet.context])).collect();
+        for kernels in Kernels::supported() {
+            let contexts = contexts(seed, kernels);
+            let alone = packets.iter().map(|packet| packet.sealed_alone(&contexts[packet.context]));
+            prop_assert_eq!(&alone.collect::<Vec<_>>(), &expected, "alone, {}", kernels);
+            let sealed = seal(&mut Sealer::with_kernels(kernels), &contexts, &packets);
+            prop_assert_eq!(&sealed, &expected, "in a batch, {}", kernels);
         }
     }
 }
 
 #[test]
 fn a_job_that_is_not_whole_is_refused() {
-    let context = &contexts(1)[0];
+    let context = &contexts(1, Kernels::LIBRARY)[0];
     let (payload, tag_len) = ([1; 50], context.profile().tag_len());
     let job = |first: u8, index: u64, len: usize, header_len: usize, prefix_len: usize, padding: u8| {
         let mut out = vec![0; len];
@@ -129,7 +134,7 @@ fn a_job_that_is_not_whole_is_refused() {
 
 #[test]
 fn a_batch_may_be_empty_and_as_long_as_the_limit() {
-    let contexts = contexts(2);
+    let contexts = contexts(2, Kernels::detect());
     let packets: Vec<_> = (0..Sealer::JOBS_MAX)
         .map(|number| Packet {
             context: number % contexts.len(),
