@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine_table::egress_flags;
+use engine_table::{egress_flags, transport_flags};
 use proptest::prelude::*;
 use signaling_protocol::proto::{self, leave_request::Action, signal_request};
 use signaling_room::*;
@@ -15,7 +15,7 @@ const PEOPLE: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Join { who: usize, dual: bool, auto: bool, hidden: bool },
+    Join { who: usize, dual: bool, rust: bool, auto: bool, hidden: bool },
     Publish { who: usize, video: bool },
     Unpublish { who: usize },
     Mute { who: usize, muted: bool },
@@ -36,7 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
     let seldom = || prop::bool::weighted(0.2);
     let mostly = || prop::bool::weighted(0.8);
     prop_oneof![
-        3 => (who(), on(), mostly(), seldom()).prop_map(|(who, dual, auto, hidden)| Step::Join { who, dual, auto, hidden }),
+        3 => (who(), on(), on(), mostly(), seldom())
+            .prop_map(|(who, dual, rust, auto, hidden)| Step::Join { who, dual, rust, auto, hidden }),
         4 => (who(), on()).prop_map(|(who, video)| Step::Publish { who, video }),
         2 => who().prop_map(|who| Step::Unpublish { who }),
         1 => (who(), on()).prop_map(|(who, muted)| Step::Mute { who, muted }),
@@ -73,9 +74,9 @@ fn tracks(stage: &Stage, who: usize) -> Vec<String> {
 }
 
 impl Crowd {
-    fn join(&mut self, stage: &mut Stage, who: usize, layout: Layout, auto: bool, hidden: bool) {
+    fn join(&mut self, stage: &mut Stage, who: usize, kind: (Layout, bool), auto: bool, hidden: bool) {
         let grant = VideoGrant { hidden, ..grant() };
-        let person = Person::join(stage, &identity(who), layout, |request| {
+        let person = Person::join(stage, &identity(who), kind, |request| {
             request.claims = claims(&identity(who), grant);
             request.auto_subscribe = auto;
         });
@@ -87,9 +88,9 @@ impl Crowd {
 
     fn run(&mut self, stage: &mut Stage, step: &Step) {
         match *step {
-            Step::Join { who, dual, auto, hidden } => {
+            Step::Join { who, dual, rust, auto, hidden } => {
                 let layout = if dual { Layout::Dual } else { Layout::Single };
-                self.join(stage, who, layout, auto, hidden);
+                self.join(stage, who, (layout, rust), auto, hidden);
             }
             Step::Restart => {
                 self.people.values_mut().for_each(Person::lose);
@@ -185,12 +186,15 @@ impl Crowd {
 
     /// Who was told so joins anew; who was told to go is gone.
     fn renew(&mut self, stage: &mut Stage) {
-        let over = self.people.iter().filter_map(|(who, person)| Some((*who, person.over?, person.client.layout)));
-        for (who, action, layout) in over.collect::<Vec<_>>() {
+        let over = self
+            .people
+            .iter()
+            .filter_map(|(who, person)| Some((*who, person.over?, (person.client.layout, person.rust))));
+        for (who, action, kind) in over.collect::<Vec<_>>() {
             let auto = self.auto.get(&who).copied().unwrap_or(true);
             self.people.remove(&who);
             if action == Action::Reconnect {
-                self.join(stage, who, layout, auto, false);
+                self.join(stage, who, kind, auto, false);
             }
         }
     }
@@ -218,6 +222,7 @@ impl Crowd {
     fn check(&self, stage: &Stage) {
         for (who, person) in &self.people {
             self.check_view(stage, person);
+            check_ice(stage, person);
             let mut served = BTreeSet::new();
             let transports = stage.transports_of(&person.client.sid);
             for row in stage.world.desired.egresses.values().filter(|row| transports.contains(&row.transport)) {
@@ -260,6 +265,26 @@ impl Crowd {
             let ingress = stage.ingress_of(track).unwrap_or_else(|| panic!("{track} is taken from nowhere"));
             assert_eq!(stage.world.desired.ingresses[&ingress].mid.as_str(), place.to_string(), "where {own} sends");
         }
+    }
+}
+
+/// Both sides know each other's newest credentials.
+fn check_ice(stage: &Stage, person: &Person) {
+    for at in stage.transports_of(&person.client.sid) {
+        let row = &stage.world.desired.transports[&at];
+        let newest = &row.credentials[usize::from(row.credentials_newest)];
+        let ours = usize::from(row.flags & transport_flags::OPEN_CHANNELS != 0);
+        let local = &person.ufrags[ours];
+        if local.is_empty() {
+            assert_eq!(
+                (ours, person.client.parts.len()),
+                (0, 1),
+                "only a publisher connection without tracks stays unused"
+            );
+            continue;
+        }
+        let remote = if ours == 1 { format!("{}s", person.client.ufrag) } else { person.client.ufrag.clone() };
+        assert_eq!((newest.local_ufrag.as_str(), newest.remote_ufrag.as_str()), (local.as_str(), remote.as_str()));
     }
 }
 

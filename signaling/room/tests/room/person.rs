@@ -16,8 +16,12 @@ pub struct Person {
     pub known: BTreeMap<String, proto::ParticipantInfo>,
     /// What our last description that it applied said: SSRC, participant and track by mid.
     pub remote: BTreeMap<String, (u32, String, String)>,
+    /// Our ufrags in the last description that it applied: of the connection on which it offers, and of the other one.
+    pub ufrags: [String; 2],
     /// Own tracks by section.
     pub published: BTreeMap<usize, String>,
+    /// Its SDK: the Rust one numbers no offers, goes on receiving where it has sent, and restarts ICE with every resume.
+    pub rust: bool,
     /// Said to be gone for good, or to join anew.
     pub over: Option<Action>,
     awaits_answer: bool,
@@ -25,8 +29,20 @@ pub struct Person {
 }
 
 impl Person {
-    pub fn join(stage: &mut Stage, identity: &str, layout: Layout, change: impl FnOnce(&mut JoinRequest)) -> Self {
-        let client = stage.enter(identity, layout, change);
+    pub fn join(
+        stage: &mut Stage,
+        identity: &str,
+        (layout, rust): (Layout, bool),
+        change: impl FnOnce(&mut JoinRequest),
+    ) -> Self {
+        let mut client = stage.enter(identity, layout, |request| {
+            change(request);
+            if rust {
+                request.client.sdk = proto::client_info::Sdk::Python as i32;
+                request.publisher_offer.iter_mut().for_each(|offer| offer.id = 0);
+            }
+        });
+        client.numbers = !rust;
         for transport in stage.transports_of(&client.sid) {
             stage.connect(transport);
         }
@@ -36,7 +52,9 @@ impl Person {
             online: true,
             known: BTreeMap::new(),
             remote: BTreeMap::new(),
+            ufrags: Default::default(),
             published: BTreeMap::new(),
+            rust,
             over: None,
             wants_offer: false,
         }
@@ -64,6 +82,10 @@ impl Person {
         stage.resume(&mut self.client, |_| {});
         self.online = true;
         self.wants_offer |= std::mem::take(&mut self.awaits_answer);
+        if self.rust && (self.client.layout == Layout::Single || self.client.parts.len() > 1) {
+            self.client.ufrag.push('r');
+            self.wants_offer = true;
+        }
     }
 
     pub fn publish(&mut self, stage: &mut Stage, request: proto::AddTrackRequest) {
@@ -77,7 +99,7 @@ impl Person {
         let Some(place) = self.published.iter().find(|(_, sid)| *sid == track).map(|(place, _)| *place) else { return };
         self.published.remove(&place);
         if let Part::Send { kind, .. } = self.client.parts[place] {
-            self.client.parts[place] = Part::Inactive(kind);
+            self.client.parts[place] = if self.rust { Part::Receive(kind) } else { Part::Inactive(kind) };
             self.offer(stage);
         }
     }
@@ -114,6 +136,7 @@ impl Person {
             Message::Answer(answer) => self.take_answer(stage, &answer),
             Message::Offer(offer) => {
                 assert_eq!(self.client.layout, Layout::Dual, "the single layout knows no offers of ours");
+                self.ufrags[1] = ufrag(&offer.sdp);
                 self.apply(&offer);
                 let sdp = sdp::answer(&offer.sdp, &format!("{}s", self.client.ufrag));
                 let answer = proto::SessionDescription { sdp, id: offer.id, ..Default::default() };
@@ -162,11 +185,12 @@ impl Person {
     }
 
     fn take_answer(&mut self, stage: &mut Stage, answer: &proto::SessionDescription) {
-        if answer.id != self.client.offer_id {
+        if self.client.numbers && answer.id != self.client.offer_id {
             return;
         }
         assert!(self.awaits_answer, "an offer is answered once");
         self.awaits_answer = false;
+        self.ufrags[0] = ufrag(&answer.sdp);
         if self.client.layout == Layout::Single {
             self.apply(answer);
         }
@@ -196,4 +220,8 @@ impl Person {
         }
         self.remote = remote;
     }
+}
+
+fn ufrag(sdp: &str) -> String {
+    SessionDescription::parse(sdp).unwrap().ice().unwrap().ufrag.clone()
 }

@@ -113,6 +113,8 @@ pub struct Client {
     pub parts: Vec<Part>,
     pub ufrag: String,
     pub offer_id: u32,
+    /// Whether its offers carry ids.
+    pub numbers: bool,
 }
 
 pub fn grant() -> VideoGrant {
@@ -515,7 +517,7 @@ impl Stage {
             _ => None,
         });
         let sid = sid.unwrap_or_default();
-        Client { connection, identity: identity.into(), sid, layout, parts, ufrag, offer_id: 1 }
+        Client { connection, identity: identity.into(), sid, layout, parts, ufrag, offer_id: 1, numbers: true }
     }
 
     /// Answers offers and obeys questions until the room has no more; returns all other messages.
@@ -563,9 +565,9 @@ impl Stage {
     /// Sends an offer of the client's present sections.
     pub fn offer(&mut self, client: &mut Client) {
         client.offer_id += 1;
+        let id = if client.numbers { client.offer_id } else { 0 };
         let sdp = sdp::offer(&client.parts, &client.ufrag);
-        let offer =
-            proto::SessionDescription { r#type: "offer".into(), sdp, id: client.offer_id, ..Default::default() };
+        let offer = proto::SessionDescription { r#type: "offer".into(), sdp, id, ..Default::default() };
         self.signal(client, signal_request::Message::Offer(offer));
     }
 
