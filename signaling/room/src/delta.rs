@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use engine_base::TimeNs;
 use signaling_protocol::proto;
 
 use crate::effect::Effect;
 use crate::input::Context;
 use crate::message::Message;
+use crate::outbox::record;
 use crate::participant::{Participant, is_dependent};
 use crate::response::update;
 use crate::room::Room;
@@ -124,22 +126,50 @@ impl Room {
         changes.into_iter().map(|change| self.replication.next(change)).collect()
     }
 
-    /// A change of an own participant: told to other nodes, and to our own participants.
-    pub(crate) fn publish(&mut self, change: Change) {
+    fn replicate_change(&mut self, change: &Change) {
         if self.replication.active {
             let delta = self.replication.next(change.clone());
             self.out.messages.push(Effect::Delta(Box::new(delta)));
         }
-        self.distribute(change);
     }
 
     /// An own participant as it is now, to everybody, itself included. Its version has gone up.
     pub(crate) fn announce(&mut self, sid: &str) {
-        let Some(participant) = self.participants.get_mut(sid) else { return };
+        let Some(change) = self.renewed(sid) else { return };
+        self.replicate_change(&change);
+        self.distribute(change);
+    }
+
+    /// The same where the others may wait a little.
+    pub(crate) fn announce_soon(&mut self, sid: &str, now: TimeNs) {
+        let Some(change) = self.renewed(sid) else { return };
+        self.replicate_change(&change);
+        let Change::Participant(shared) = change else { return };
+        self.send(sid, update(shared.info));
+        if !shared.hidden {
+            self.tell_soon(sid, None, now);
+        }
+    }
+
+    fn renewed(&mut self, sid: &str) -> Option<Change> {
+        let participant = self.participants.get_mut(sid)?;
         participant.core.version += 1;
         let shared = shared(participant);
-        self.out.record(sid, crate::outbox::record::CORE);
-        self.publish(Change::Participant(Box::new(shared)));
+        self.out.record(sid, record::CORE);
+        Some(Change::Participant(Box::new(shared)))
+    }
+
+    /// An own participant has left.
+    pub(crate) fn announce_left(&mut self, info: proto::ParticipantInfo, hidden: bool, replaced: bool, now: TimeNs) {
+        let change = Change::Left { info: Box::new(info), hidden, replaced };
+        self.replicate_change(&change);
+        match change {
+            Change::Left { info, hidden: false, replaced: false } if !info.is_publisher => {
+                let sid = info.sid.clone();
+                self.tell_soon(&sid, Some(*info), now);
+            }
+            change => self.distribute(change),
+        }
     }
 
     /// Tells only other nodes: our participants hear of a new one when it is ACTIVE or publishes, and never of rules.
@@ -154,10 +184,12 @@ impl Room {
             Change::Participant(shared) => {
                 let Shared { info, hidden, .. } = *shared;
                 let sid = info.sid.clone();
+                self.precede(&sid);
                 let told = self.participants.values().filter(|to| !hidden || to.sid() == sid);
                 self.out.broadcast(told.filter_map(|to| to.link.connection), update(info));
             }
             Change::Left { info, hidden, replaced } => {
+                self.precede(&info.sid);
                 let knows = |to: &&Participant| !replaced || to.core.client.protocol < PROTOCOL_REPLACES_BY_IDENTITY;
                 let told = self.participants.values().filter(|_| !hidden).filter(knows);
                 self.out.broadcast(told.filter_map(|to| to.link.connection), update(*info));
@@ -232,6 +264,7 @@ impl Room {
         let info = proto::ParticipantInfo { state, tracks: Vec::new(), ..info };
         self.remember_departed(&info, context.now);
         let sid = info.sid.clone();
+        self.precede(&sid);
         let others = self.participants.values().filter(|other| other.sid() != sid);
         self.out.broadcast(others.filter_map(|other| other.link.connection), update(info));
     }

@@ -82,6 +82,7 @@ impl Room {
 
     fn admit(&mut self, request: &JoinRequest, peer: Peer, context: &mut Context<'_>) -> String {
         let claims = &request.claims;
+        self.precede_return(claims.identity());
         let sid = context.sid("PA_");
         let attributes = claims.attributes.iter().chain(&request.attributes);
         let attributes: BTreeMap<String, String> = attributes
@@ -203,7 +204,10 @@ impl Room {
         participant.core.state = proto::participant_info::State::Active as i32;
         participant.core.deadlines.join = None;
         self.out.record(sid, record::CORE);
-        self.announce(sid);
+        match participant.core.publishing.is_publisher {
+            true => self.announce(sid),
+            false => self.announce_soon(sid, now),
+        }
         self.schedule_room_update(now);
     }
 }

@@ -5,7 +5,6 @@ use engine_table::{SessionRow, TransportObserved, dtls_state, transport_state};
 use signaling_program::RowChange;
 use signaling_protocol::proto::{self, DisconnectReason, leave_request::Action};
 
-use crate::delta::Change;
 use crate::effect::Effect;
 use crate::input::{ConnectionId, Context};
 use crate::join::CLOSE_NORMAL;
@@ -193,7 +192,7 @@ impl Room {
         if !hidden {
             self.remember_departed(&info, context.now);
         }
-        self.publish(Change::Left { info: Box::new(info), hidden, replaced });
+        self.announce_left(info, hidden, replaced, context.now);
         self.note_emptiness(context);
         self.schedule_room_update(context.now);
     }

@@ -14,6 +14,7 @@ mod journal;
 mod leave;
 mod message;
 mod negotiate;
+mod news;
 mod outbox;
 mod participant;
 mod permissions;

@@ -11,6 +11,7 @@ use crate::delta::Replication;
 use crate::effect::Effect;
 use crate::input::{ConnectionId, Context, Input};
 use crate::journal::{self, Departed, Records, RoomRecord};
+use crate::news::News;
 use crate::outbox::{Outbox, record};
 use crate::participant::Participant;
 use crate::settings::RoomSettings;
@@ -31,6 +32,7 @@ pub struct Room {
     /// By ingress of a microphone.
     pub(crate) speakers: BTreeMap<IngressRef, Speaker>,
     pub(crate) schedule: Schedule,
+    pub(crate) news: News,
     pub(crate) out: Outbox,
     pub(crate) ended: bool,
     pub(crate) enabled: EnabledCodecs,
@@ -112,6 +114,7 @@ impl Room {
             departed: BTreeMap::new(),
             speakers: BTreeMap::new(),
             schedule: Schedule::default(),
+            news: News::default(),
             out: Outbox::default(),
             ended: false,
             enabled: context.defaults.enabled_codecs,

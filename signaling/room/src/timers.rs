@@ -33,6 +33,7 @@ impl Room {
             schedule.unknown.first().map(|(at, ..)| *at),
             schedule.departures.front().map(|(at, _)| *at),
             schedule.participants.next(),
+            self.news.due(),
         ];
         let all = || self.participants.values().filter_map(Self::deadline_of).min();
         debug_assert_eq!(schedule.participants.next(), all(), "every change of a deadline is noted");
@@ -69,6 +70,9 @@ impl Room {
         self.give_up_unknown(now);
         if self.empty_deadline().is_some_and(|at| at <= now) {
             return self.end(DisconnectReason::RoomClosed, context);
+        }
+        if self.news.due().is_some_and(|at| at <= now) {
+            self.tell_news(now);
         }
         if self.schedule.room_update.take_if(|at| *at <= now).is_some() {
             self.broadcast_room();

@@ -252,14 +252,47 @@ fn the_data_row_says_what_the_grant_allows() {
 }
 
 #[test]
-fn a_hundred_joins_cost_bounded_messages() {
+fn a_crowd_is_told_of_comers_and_leavers_together_and_in_order() {
     let mut stage = Stage::new();
-    let clients: Vec<Client> = (0..100).map(|n| stage.join(&format!("p{n}"), Layout::Single)).collect();
-    stage.advance(5_000);
-    // Each join: a fixed greeting, one update (ACTIVE) to everybody present, and room updates that are coalesced.
-    let updates = 100 * 101 / 2;
-    let greeting = 100 * 6;
-    assert!(stage.world.messages <= updates + greeting + 200, "{} messages", stage.world.messages);
-    assert_eq!(stage.room.info().num_participants, 100);
-    drop(clients);
+    let watcher = stage.join("w", Layout::Single);
+    let come = |stage: &mut Stage, identity: &str| {
+        let client = stage.enter(identity, Layout::Single, |_| {});
+        for transport in stage.transports_of(&client.sid) {
+            stage.connect(transport);
+        }
+        client
+    };
+    let clients: Vec<Client> = (0..100).map(|n| come(&mut stage, &format!("p{n}"))).collect();
+    // Each join: a fixed greeting and one update to itself; the first ones are told to everybody at once.
+    assert!(stage.world.messages <= 101 * 8 + 40 * 40, "{} messages", stage.world.messages);
+    assert!(last_info(&stage.take(&watcher), "p99").is_none());
+    stage.advance(2);
+    let messages = stage.take(&watcher);
+    assert_eq!(names(&messages), ["update"]);
+    assert_eq!(last_info(&messages, "p99").unwrap().sid, clients[99].sid);
+    assert_eq!(stage.room.info().num_participants, 101);
+
+    stage.signal(&clients[98], proto::signal_request::Message::Leave(proto::LeaveRequest::default()));
+    stage.signal(&clients[99], proto::signal_request::Message::Leave(proto::LeaveRequest::default()));
+    assert!(stage.take(&watcher).is_empty(), "the others were told lately");
+    let again = stage.enter("p99", Layout::Single, |_| {});
+    let messages = stage.take(&watcher);
+    let told: Vec<(&str, i32)> = messages.iter().flat_map(ended).collect();
+    assert_eq!(told, [("p98", 3), ("p99", 3)], "that it left is told before it is seen again");
+    for transport in stage.transports_of(&again.sid) {
+        stage.connect(transport);
+    }
+    let mut publisher = come(&mut stage, "late");
+    assert!(stage.take(&watcher).is_empty());
+    stage.publish(&mut publisher, microphone("mic"));
+    let messages = stage.take(&watcher);
+    assert_eq!(last_info(&messages, "p99").unwrap().sid, again.sid, "what waits goes before what is urgent");
+    assert_eq!(last_info(&messages, "late").unwrap().tracks.len(), 1);
+    let waiting = stage.room.participants().into_iter().filter(|info| info.state != 2).count();
+    assert_eq!(waiting, 0);
+}
+
+fn ended(message: &Message) -> Vec<(&str, i32)> {
+    let Message::Update(update) = message else { return Vec::new() };
+    update.participants.iter().map(|info| (info.identity.as_str(), info.state)).collect()
 }
