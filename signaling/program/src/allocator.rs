@@ -37,11 +37,11 @@ impl Indices {
 
     /// Index and generation.
     pub(crate) fn take(&mut self) -> Option<(u32, u32)> {
-        if let Some(index) = self.free.pop_front() {
-            if self.taken[index as usize] {
-                return self.take();
+        // What a replayed session has claimed since is passed over.
+        while let Some(index) = self.free.pop_front() {
+            if !self.taken[index as usize] {
+                return Some(self.mark(index));
             }
-            return Some(self.mark(index));
         }
         let index = self.generations.len() as u32;
         if index == self.capacity {

@@ -17,6 +17,8 @@ pub(crate) const HOLD_MS: u64 = 200;
 /// from an answer to its first setting of the track). An SSRC that comes earlier gets a receiver of its own in libwebrtc, which the
 /// answer then replaces, and the first key frame is lost.
 const APPLY_MS: u64 = 50;
+/// Where the client's next offer may remake its receivers (`rest`): that offer, if it comes at once, should be first.
+const APPLY_SLOWLY_MS: u64 = 100;
 /// A socket on which nothing arrives any more is lost before.
 const SURE_MS: u64 = 60_000;
 
@@ -160,7 +162,8 @@ impl Room {
         }
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let told = participant.peer.offered.awaits_application();
-        participant.core.deadlines.apply = told.then(|| context.now.add_ms(APPLY_MS));
+        let apply_ms = if participant.remakes_receivers() { APPLY_SLOWLY_MS } else { APPLY_MS };
+        participant.core.deadlines.apply = told.then(|| context.now.add_ms(apply_ms));
         participant.core.deadlines.sure = told.then(|| context.now.add_ms(SURE_MS));
         self.out.record(sid, record::CORE);
     }

@@ -89,10 +89,10 @@ impl Room {
         };
         let updates = news.iter().map(info).collect();
         self.out.send(connection, Message::ConnectionQuality(proto::ConnectionQualityUpdate { updates }));
+        let gone: Vec<String> = told.keys().filter(|sid| !self.participants.contains_key(*sid)).cloned().collect();
         if let Some(participant) = self.participants.get_mut(sid) {
             participant.link.qualities.extend(news);
-            let present: BTreeSet<&String> = self.places.identities.values().collect();
-            participant.link.qualities.retain(|sid, _| present.contains(sid));
+            participant.link.qualities.retain(|sid, _| !gone.contains(sid));
         }
     }
 }

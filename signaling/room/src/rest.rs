@@ -29,7 +29,7 @@ impl Participant {
         kind == Kind::Video && self.core.deadlines.rest.is_some()
     }
 
-    fn remakes_receivers(&self) -> bool {
+    pub(crate) fn remakes_receivers(&self) -> bool {
         let sdk = Sdk::try_from(self.core.client.sdk).unwrap_or_default();
         self.peer.subscriber.is_none() && BUILT_ON_RUST.contains(&sdk)
     }

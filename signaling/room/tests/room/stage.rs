@@ -161,7 +161,7 @@ pub fn camera(cid: &str) -> proto::AddTrackRequest {
 }
 
 /// A client takes an answer of ours in at most this time.
-const APPLY_MS: u64 = 50;
+const APPLY_MS: u64 = 100;
 
 /// The pool that today's clients offer first.
 pub fn pool() -> Vec<Part> {

@@ -61,25 +61,28 @@ fn a_published_track_reaches_a_subscriber_after_the_update_that_names_it() {
 
 #[test]
 fn in_the_single_layout_nothing_flows_before_the_client_can_have_applied_the_answer() {
-    let mut stage = Stage::new();
-    let mut subscriber = stage.join("s", Layout::Single);
-    let mut publisher = stage.join("p", Layout::Single);
-    let (first, second) =
-        (stage.publish(&mut publisher, camera("one")), stage.publish(&mut publisher, microphone("two")));
-    stage.take(&subscriber);
-    stage.offer(&mut subscriber);
-    assert!(names(&stage.take(&subscriber)).contains(&"answer"));
-    assert!(!enabled(&stage.egresses_of(&first)[0]), "the answer is on its way");
-    stage.advance(49);
-    assert!(!enabled(&stage.egresses_of(&first)[0]));
-    stage.advance(1);
-    assert!(enabled(&stage.egresses_of(&first)[0]) && enabled(&stage.egresses_of(&second)[0]));
+    use proto::client_info::Sdk;
+    for (sdk, ms) in [(Sdk::Js, 50), (Sdk::Python, 100)] {
+        let mut stage = Stage::new();
+        let mut subscriber = stage.join_with("s", Layout::Single, |request| request.client.sdk = sdk as i32);
+        let mut publisher = stage.join("p", Layout::Single);
+        let (first, second) =
+            (stage.publish(&mut publisher, camera("one")), stage.publish(&mut publisher, microphone("two")));
+        stage.take(&subscriber);
+        stage.offer(&mut subscriber);
+        assert!(names(&stage.take(&subscriber)).contains(&"answer"));
+        assert!(!enabled(&stage.egresses_of(&first)[0]), "the answer is on its way");
+        stage.advance(ms - 1);
+        assert!(!enabled(&stage.egresses_of(&first)[0]));
+        stage.advance(1);
+        assert!(enabled(&stage.egresses_of(&first)[0]) && enabled(&stage.egresses_of(&second)[0]));
 
-    let third = stage.publish(&mut publisher, microphone("three"));
-    stage.offer(&mut subscriber);
-    assert!(!enabled(&stage.egresses_of(&third)[0]));
-    stage.offer(&mut subscriber);
-    assert!(enabled(&stage.egresses_of(&third)[0]), "an offer can only follow the answer to the one before");
+        let third = stage.publish(&mut publisher, microphone("three"));
+        stage.offer(&mut subscriber);
+        assert!(!enabled(&stage.egresses_of(&third)[0]));
+        stage.offer(&mut subscriber);
+        assert!(enabled(&stage.egresses_of(&third)[0]), "an offer can only follow the answer to the one before");
+    }
 }
 
 #[test]
