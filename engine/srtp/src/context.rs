@@ -27,11 +27,18 @@ impl SendContext {
 
     /// With other kernels than the fastest, for tests and comparisons. A context of any kernels goes with any sealer.
     pub fn with_kernels(master: &MasterKey, kernels: Kernels) -> Result<Self, SrtpError> {
-        Ok(Self {
-            profile: master.profile,
-            rtp: SendKeys::derive(master, Stream::Rtp, &kernels)?,
-            rtcp: SendKeys::derive(master, Stream::Rtcp, &kernels)?,
-        })
+        let keys = (SessionKeys::derive(master, Stream::Rtp)?, SessionKeys::derive(master, Stream::Rtcp)?);
+        Self::from_session_keys(master.profile, &keys.0, &keys.1, kernels)
+    }
+
+    /// From keys of RTP and of RTCP, which published vectors start from.
+    pub(crate) fn from_session_keys(
+        profile: Profile,
+        rtp: &SessionKeys,
+        rtcp: &SessionKeys,
+        kernels: Kernels,
+    ) -> Result<Self, SrtpError> {
+        Ok(Self { profile, rtp: SendKeys::new(profile, rtp, &kernels)?, rtcp: SendKeys::new(profile, rtcp, &kernels)? })
     }
 
     pub fn profile(&self) -> Profile {

@@ -21,6 +21,8 @@ pub(crate) mod hmac;
 #[cfg(not(target_arch = "x86_64"))]
 mod none;
 pub(crate) mod sha1;
+#[cfg(test)]
+mod vectors;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // invariants there
 mod x86;

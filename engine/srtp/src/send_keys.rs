@@ -5,14 +5,14 @@ use core::hint::black_box;
 use std::boxed::Box;
 
 use crate::header::{RTCP_CLEAR, rtcp_ssrc};
-use crate::kdf::{SessionKeys, Stream};
+use crate::kdf::SessionKeys;
 use crate::kernel::body::Body;
 use crate::kernel::ctr::RoundKeys;
 use crate::kernel::gcm::{GcmKey, RTCP_TABLE, RTP_TABLE};
 use crate::kernel::hmac::{DIGEST_BYTES, HmacKey, Message};
 use crate::kernel::{Cipher, Kernels, Set, ShaNi};
 use crate::suite::{ENCRYPTED_FLAG, Suite, WORD, rtcp_aad, split_tail};
-use crate::{Job, MasterKey, Profile, SrtpError, aes_cm, aes_gcm};
+use crate::{Job, Profile, SrtpError, aes_cm, aes_gcm};
 
 /// `P` powers of H, for RTP or for RTCP.
 ///
@@ -27,12 +27,6 @@ pub(crate) enum SendKeys<const P: usize> {
 }
 
 impl<const P: usize> SendKeys<P> {
-    pub fn derive(master: &MasterKey, stream: Stream, kernels: &Kernels) -> Result<Self, SrtpError> {
-        let profile = master.profile;
-        let keys = SessionKeys::derive(master, stream)?;
-        Self::new(profile, &keys, kernels)
-    }
-
     pub fn new(profile: Profile, keys: &SessionKeys, kernels: &Kernels) -> Result<Self, SrtpError> {
         let Some(set) = kernels.set else {
             return Suite::new(profile, keys).map(|suite| Self::Library(Box::new(suite)));

@@ -13,7 +13,9 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::hint::black_box;
 
-use engine_srtp::{MasterKey, Profile, ReceiveContext, Replay, RtcpWindow, RtpWindow, SendContext, SrtpError};
+use engine_srtp::{
+    Job, MasterKey, Profile, ReceiveContext, Replay, RtcpWindow, RtpWindow, Sealer, SendContext, SrtpError,
+};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -62,6 +64,7 @@ fn allocations_of(work: impl FnOnce()) -> u64 {
 struct Pair {
     send: SendContext,
     receive: ReceiveContext,
+    sealer: Sealer,
     window: RtpWindow,
     rtcp_window: RtcpWindow,
 }
@@ -72,6 +75,7 @@ impl Pair {
         Self {
             send: SendContext::new(&master).unwrap(),
             receive: ReceiveContext::new(&master).unwrap(),
+            sealer: Sealer::new(),
             window: RtpWindow::default(),
             rtcp_window: RtcpWindow::default(),
         }
@@ -90,6 +94,14 @@ impl Pair {
             );
             self.window.accept(estimate);
         }
+        let tag_len = self.send.profile().tag_len();
+        let mut batch = [*buffer; 3];
+        let jobs = batch.each_mut().map(|out| {
+            rtp_header(out, index);
+            let out = &mut out[..12 + payload.len() + tag_len];
+            Job::new(&self.send, out, 12, 0, &payload, 0, index).unwrap()
+        });
+        self.sealer.seal(&mut { jobs });
         rtp_header(buffer, index);
         let len = self.send.protect_rtp(buffer, 1112, index).unwrap();
         buffer[500] ^= 1;
