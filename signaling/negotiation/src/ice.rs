@@ -76,11 +76,19 @@ impl LocalIce {
         self.newest.remote.as_ref()
     }
 
-    /// A new generation; the present one stays valid beside it, the one before that ends.
-    pub fn restart(&mut self, random: IceRandom) {
-        self.credential = (self.credential + 1) & CREDENTIAL_BITS;
+    /// A new generation. The present one stays valid beside it and the one before that ends; or, when media still goes over a
+    /// pair of that one, the other way round: a client whose socket breaks again and again restarts without finishing.
+    ///
+    /// `nominated`: place in the row of the generation whose pair is nominated.
+    pub fn restart(&mut self, random: IceRandom, nominated: Option<u8>) {
+        let in_use = self.previous.is_some() && nominated == Some(1 - (self.credential & 1));
+        // By two, the new generation takes the place of the present one.
+        self.credential = (self.credential + if in_use { 2 } else { 1 }) & CREDENTIAL_BITS;
         let local = local(self.transport(), self.node_tag, self.credential, random);
-        self.previous = Some(std::mem::replace(&mut self.newest, Credentials { local, remote: None }));
+        let present = std::mem::replace(&mut self.newest, Credentials { local, remote: None });
+        if !in_use {
+            self.previous = Some(present);
+        }
     }
 
     /// The client's credentials for the newest generation.
@@ -142,6 +150,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_generation_in_use_survives_restarts_that_come_to_nothing() {
+        let random = |seed: u8| IceRandom { ufrag: u32::from(seed), password: [seed; 24] };
+        let mut ice = LocalIce::new(TransportRef::new(9, 4), 5, random(0));
+        let used = ice.local().clone();
+        let mut row = TransportRow::new_zeroed();
+        let mut seen = vec![used.ufrag.clone()];
+        for restart in 1..=70_u8 {
+            ice.restart(random(restart), Some(0));
+            ice.fill_transport(&mut row);
+            assert_eq!((row.credentials_newest, row.credentials[0].local_ufrag.as_str()), (1, used.ufrag.as_str()));
+            assert_eq!(row.credentials[1].local_ufrag.as_str(), ice.local().ufrag);
+            assert!(!seen.contains(&ice.local().ufrag));
+            seen.push(ice.local().ufrag.clone());
+        }
+        let last = ice.local().clone();
+        ice.restart(random(99), Some(1));
+        ice.fill_transport(&mut row);
+        assert_eq!((row.credentials_newest, row.credentials[1].local_ufrag.as_str()), (0, last.ufrag.as_str()));
+    }
+
+    #[test]
     fn restarts_alternate_between_the_two_places_and_wrap() {
         let random = |seed: u8| IceRandom { ufrag: u32::from(seed), password: [seed; 24] };
         let mut ice = LocalIce::new(TransportRef::new(9, 4), 5, random(0));
@@ -150,7 +179,7 @@ mod tests {
         assert!(row.credentials[1].local_ufrag.is_empty());
         for restart in 1..=130_u8 {
             let before = ice.local().clone();
-            ice.restart(random(restart));
+            ice.restart(random(restart), [None, Some(1 - restart % 2)][usize::from(restart % 3 == 0)]);
             ice.fill_transport(&mut row);
             let newest = usize::from(row.credentials_newest);
             let ufrag = LocalUfrag::decode(row.credentials[newest].local_ufrag.as_bytes()).unwrap();

@@ -193,10 +193,17 @@ impl OfferedPc {
         self.remote.as_ref().map(|remote| &remote.fingerprint)
     }
 
-    /// Takes the client's offer; an earlier one without an answer is superseded. `random` is used if the offer restarts ICE.
+    /// Takes the client's offer; an earlier one without an answer is superseded. `random` and `nominated`
+    /// ([`LocalIce::restart`]) are used if the offer restarts ICE.
     ///
     /// Errors: the state is unchanged. Cost: allocates, O(text).
-    pub fn handle_offer(&mut self, id: u32, sdp: &str, random: IceRandom) -> Result<Offered, NegotiationError> {
+    pub fn handle_offer(
+        &mut self,
+        id: u32,
+        sdp: &str,
+        random: IceRandom,
+        nominated: Option<u8>,
+    ) -> Result<Offered, NegotiationError> {
         let offer = ParsedOffer::try_from(sdp.to_owned())?;
         let description = &offer.description;
         self.check_order(description)?;
@@ -209,7 +216,7 @@ impl OfferedPc {
 
         let ice_restart = self.ice.remote().is_some_and(|known| *known != remote_ice);
         if ice_restart {
-            self.ice.restart(random);
+            self.ice.restart(random, nominated);
         }
         self.ice.set_remote(remote_ice);
         let before = std::mem::replace(&mut self.sections, sections);

@@ -276,9 +276,9 @@ impl SubscriberPc {
     }
 
     /// New credentials and an offer of them: the client resumed, or its connection failed. The answer to an outstanding offer
-    /// is not awaited any more.
-    pub fn restart_ice(&mut self, random: IceRandom) {
-        self.ice.restart(random);
+    /// is not awaited any more. `nominated`: [`LocalIce::restart`].
+    pub fn restart_ice(&mut self, random: IceRandom, nominated: Option<u8>) {
+        self.ice.restart(random, nominated);
         self.outstanding = None;
         self.changed = true;
     }

@@ -25,7 +25,8 @@ const SURE_MS: u64 = 60_000;
 impl Room {
     pub(crate) fn handle_offer(&mut self, sid: &str, offer: &proto::SessionDescription, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
-        let taken = participant.peer.offered.handle_offer(offer.id, &offer.sdp, context.ice());
+        let nominated = participant.nominated(participant.peer.uplink());
+        let taken = participant.peer.offered.handle_offer(offer.id, &offer.sdp, context.ice(), nominated);
         self.out.record(sid, record::PEER);
         self.out.transport(sid, Part::Offered);
         match taken {

@@ -210,6 +210,8 @@ pub(crate) enum Cut {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Observed {
     pub(crate) ice: u8,
+    /// Place in the row of the credentials whose pair is nominated, once one is.
+    pub(crate) nominated: Option<u8>,
     pub(crate) dtls: u8,
     pub(crate) channels: u8,
     pub(crate) last_sequence: u32,
@@ -218,6 +220,7 @@ pub(crate) struct Observed {
 impl Observed {
     pub(crate) fn take_transport(&mut self, observed: &TransportObserved) {
         self.ice = observed.state;
+        self.nominated = (observed.moves > 0).then_some(observed.credentials);
     }
 
     pub(crate) fn take_session(&mut self, session: &SessionRow) {
@@ -269,6 +272,10 @@ impl Participant {
         let transport = self.peer.downlink();
         let data = self.peer.subscriber.is_some() || self.peer.offered.has_application();
         self.link.observed.get(&transport).is_some_and(|observed| observed.is_connected(data))
+    }
+
+    pub(crate) fn nominated(&self, transport: TransportRef) -> Option<u8> {
+        self.link.observed.get(&transport).and_then(|observed| observed.nominated)
     }
 
     pub(crate) fn track(&self, sid: &str) -> Option<&Track> {

@@ -159,8 +159,9 @@ impl Room {
     /// Dual: we offer with new ICE credentials; media goes on on the former pair until a new one is nominated.
     pub(crate) fn restart_subscriber(&mut self, sid: &str, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
+        let nominated = participant.nominated(participant.peer.downlink());
         let Some(subscriber) = &mut participant.peer.subscriber else { return };
-        subscriber.restart_ice(context.ice());
+        subscriber.restart_ice(context.ice(), nominated);
         self.out.transport(sid, Part::Subscriber);
         self.out.record(sid, record::PEER);
         self.negotiate(sid, context);

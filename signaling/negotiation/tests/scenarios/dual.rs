@@ -143,7 +143,7 @@ fn a_resume_offers_new_credentials_and_forgets_the_outstanding_offer() {
     let (lost, _) = next_offer(&mut pc);
     let before = pc.ice().local().clone();
     let mut pc = restored(pc);
-    pc.restart_ice(random(2));
+    pc.restart_ice(random(2), None);
     let (again, description) = next_offer(&mut pc);
     assert_eq!((again.id, again.mid_to_track_id.len()), (lost.id + 1, 1));
     assert_ne!(description.ice().unwrap(), &before);

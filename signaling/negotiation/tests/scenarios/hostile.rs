@@ -23,7 +23,7 @@ fn offers_that_contradict_the_first_are_refused_and_change_nothing() {
         ("no description", "hello".to_owned()),
     ];
     for (name, text) in cases {
-        assert!(pc.handle_offer(2, &text, random(2)).is_err(), "{name}");
+        assert!(pc.handle_offer(2, &text, random(2), None).is_err(), "{name}");
         assert_eq!(pc, before, "{name}");
     }
     offer(&mut pc, 2, CHROMIUM_SINGLE);
@@ -36,7 +36,7 @@ fn a_sha1_certificate_alone_is_unsupported() {
         false => line.to_owned(),
     };
     let text: Vec<String> = CHROMIUM_SINGLE.lines().map(line).collect();
-    let refused = single().handle_offer(1, &text.join("\r\n"), random(1));
+    let refused = single().handle_offer(1, &text.join("\r\n"), random(1), None);
     assert!(matches!(refused, Err(NegotiationError::Unsupported { .. })));
 }
 
@@ -67,7 +67,7 @@ fn a_track_in_a_section_that_loses_rtx_is_still_answered() {
 
 /// Whatever an offer says, it is refused or answered.
 fn drive(pc: &mut OfferedPc, text: &str) {
-    let Ok(offered) = pc.handle_offer(1, text, random(3)) else { return };
+    let Ok(offered) = pc.handle_offer(1, text, random(3), None) else { return };
     for section in &offered.published {
         pc.bind_publish(&section.mid, PublishRequest { stereo: true, ..PublishRequest::default() });
         assert!(pc.fill_ingress(&section.mid, &mut ingress_row()));

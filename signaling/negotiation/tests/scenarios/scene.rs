@@ -100,7 +100,7 @@ pub fn restored<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(s
 }
 
 pub fn offer(pc: &mut OfferedPc, id: u32, text: &str) -> Offered {
-    pc.handle_offer(id, text, random(id as u8)).unwrap()
+    pc.handle_offer(id, text, random(id as u8), None).unwrap()
 }
 
 /// The answer, which must be a description with one ICE generation and one section per offered section.

@@ -65,6 +65,33 @@ fn a_dual_resume_is_answered_in_the_recorded_order_with_an_ice_restart() {
 }
 
 #[test]
+fn sockets_that_break_during_restarts_leave_the_credentials_in_use() {
+    for layout in [Layout::Dual, Layout::Single] {
+        let mut stage = Stage::new();
+        let mut client = stage.join("a", layout);
+        stage.settle_mut(&mut client);
+        let credentials = |stage: &Stage| {
+            let at = *stage.transports_of(&client.sid).last().unwrap();
+            (at, stage.world.desired.transports[&at].credentials)
+        };
+        let (at, [used, _]) = credentials(&stage);
+        stage.observe(at, engine_table::transport_state::CONNECTED);
+        let mut client = client.clone();
+        for n in 0..3 {
+            stage.resume(&mut client, |_| {});
+            client.ufrag = format!("again{n}");
+            if layout == Layout::Single {
+                stage.offer(&mut client);
+            }
+            let at = *stage.transports_of(&client.sid).last().unwrap();
+            let row = stage.world.desired.transports[&at];
+            assert_eq!(row.credentials[0], used, "media goes over these");
+            assert_eq!(row.credentials_newest, 1);
+        }
+    }
+}
+
+#[test]
 fn a_single_resume_leaves_negotiation_to_the_client() {
     let mut stage = Stage::new();
     let mut client = stage.join("a", Layout::Single);

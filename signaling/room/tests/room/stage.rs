@@ -434,6 +434,7 @@ impl Stage {
     pub fn observe(&mut self, transport: TransportRef, state: u8) {
         let mut observed = TransportObserved::new_zeroed();
         (observed.generation, observed.state) = (transport.generation, state);
+        observed.moves = u16::from(state == transport_state::CONNECTED);
         self.input(Input::Transport { transport, observed });
     }
 
