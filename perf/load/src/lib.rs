@@ -35,6 +35,7 @@ mod socket;
 mod stamp;
 mod tally;
 mod track;
+mod trial;
 mod vp8;
 
 pub use account::{Account, StreamAccount};
@@ -42,6 +43,9 @@ pub use descriptors::raise_descriptor_limit;
 pub use layout::Layout;
 pub use load::{Load, Place, Progress};
 pub use run::{Joins, Observer, Outcome, Phase, Steady, run};
-pub use scenario::{AudioShape, Pacing, PublisherGroup, Scenario, Srtp, VideoShape};
+pub use scenario::{
+    AudioShape, JoinPlan, Pacing, PublisherGroup, Scenario, Srtp, SteadyPlan, SubscriberGroup, VideoShape,
+};
 pub use server::Server;
 pub use tally::{Tally, profile_name};
+pub use trial::{Trial, trial};

@@ -89,8 +89,9 @@ impl Publication {
     ) -> Self {
         let bitrate = shape.bitrate / u64::from(divisor.max(1)).pow(2);
         let frames = Vp8Source::new(bitrate, shape.frame_rate, shape.payload_bytes_max, shape.key_frame_percent);
+        let frames = frames.sized(shape.width() / divisor.max(1), shape.height / divisor.max(1));
         let pacer = Pacer::new(shape.pacing, bitrate);
-        let source = Source::Video { frames: frames.scaled(divisor), pacer, wants_key: true };
+        let source = Source::Video { frames, pacer, wants_key: true };
         Self::new(offered, encoding, number, source, 1_000_000_000 / shape.frame_rate, now)
     }
 

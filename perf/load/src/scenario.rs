@@ -98,6 +98,9 @@ pub struct VideoShape {
     /// Size of a key frame, percent of an ordinary one.
     #[serde(default = "defaults::key_frame_percent")]
     pub key_frame_percent: u64,
+    /// Of the picture, whose sides are 16 : 9.
+    #[serde(default = "defaults::height")]
+    pub height: u16,
     /// Two more layers of half and a quarter of width and height, at a quarter and a sixteenth of the bitrate.
     #[serde(default)]
     pub simulcast: bool,
@@ -169,6 +172,9 @@ mod defaults {
     pub fn frame_rate() -> u64 {
         30
     }
+    pub fn height() -> u16 {
+        720
+    }
     pub fn payload_bytes_max() -> usize {
         1_180
     }
@@ -217,9 +223,18 @@ impl Scenario {
         Duration::from_secs_f64(1.0 / self.joins.per_second)
     }
 
-    /// Whether every value is within its bounds; read ones are.
+    /// Whether every value is within its bounds and somebody sends to somebody; read ones are.
     pub fn check(&self) -> Result<()> {
         within("subscribers.count", self.subscribers.count, 1, PARTICIPANTS_MAX)?;
+        if self.publishers.is_empty() {
+            bail!("nobody publishes; add a [[publishers]] table");
+        }
+        self.check_bounds()
+    }
+
+    /// Whether every value is within its bounds; one side may be empty.
+    pub fn check_bounds(&self) -> Result<()> {
+        within("subscribers.count", self.subscribers.count, 0, PARTICIPANTS_MAX)?;
         within("subscribers.sample_every", self.subscribers.sample_every, 1, u16::MAX)?;
         within("subscribers.threads", self.subscribers.threads, 1, 64)?;
         within("steady.seconds", self.steady.seconds, 1, STEADY_SECONDS_MAX)?;
@@ -227,14 +242,18 @@ impl Scenario {
         within("joins.in_parallel", self.joins.in_parallel, 1, 1_000)?;
         within("joins.seconds_max", self.joins.seconds_max, 1, 120)?;
         within("joins.per_second", self.joins.per_second, 0.1, 10_000.0)?;
-        if self.publishers.is_empty() {
-            bail!("nobody publishes; add a [[publishers]] table");
-        }
         for group in &self.publishers {
             group.check()?;
         }
         let publishers: u64 = self.publishers.iter().map(|group| u64::from(group.count)).sum();
-        within("publishers.count of all groups", publishers, 1, u64::from(PUBLISHERS_MAX))
+        within("publishers.count of all groups", publishers, 0, u64::from(PUBLISHERS_MAX))
+    }
+}
+
+impl VideoShape {
+    /// Width for the height, even as encoders want it.
+    pub fn width(&self) -> u16 {
+        (u32::from(self.height) * 16 / 9 / 2 * 2) as u16
     }
 }
 
@@ -250,6 +269,7 @@ impl PublisherGroup {
         }
         if let Some(video) = &self.video {
             within("publishers.video.bitrate", video.bitrate, 10_000, 100_000_000)?;
+            within("publishers.video.height", video.height, 90, 2_160)?;
             within("publishers.video.frame_rate", video.frame_rate, 1, 240)?;
             within("publishers.video.payload_bytes_max", video.payload_bytes_max, 200, 1_200)?;
             within("publishers.video.key_frame_percent", video.key_frame_percent, 50, 2_000)?;

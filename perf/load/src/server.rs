@@ -39,7 +39,7 @@ impl Server {
     /// Host and port.
     pub fn authority(&self) -> Result<&str> {
         let Some(rest) = self.url.strip_prefix("ws://") else {
-            bail!("{:?} is not a ws:// URL: this load speaks plain WebSocket only", self.url)
+            bail!("{:?} is not a ws:// URL: the load speaks plain WebSocket only", self.url)
         };
         let authority = rest.split('/').next().unwrap_or_default();
         if authority.is_empty() {

@@ -10,7 +10,11 @@ use signaling_protocol::Message as _;
 use signaling_protocol::proto::{SignalRequest, SignalResponse, signal_request, signal_response};
 use tungstenite::handshake::MidHandshake;
 use tungstenite::handshake::client::ClientHandshake;
+use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket};
+
+/// A message is a few kB; larger ones grow the buffer.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 enum State {
     /// Until the socket says that it is writable.
@@ -92,7 +96,7 @@ impl Signal {
                     return Ok(());
                 }
                 let _ = stream.set_nodelay(true);
-                tungstenite::client(&*url, stream)
+                tungstenite::client::client_with_config(&*url, stream, Some(config()))
             }
             State::Upgrading(handshake) => handshake.handshake(),
             State::Open(mut socket) => {
@@ -116,6 +120,11 @@ impl Signal {
         }
         Ok(())
     }
+}
+
+/// The library's own choice is 128 KiB for each participant.
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES)
 }
 
 fn is_blocking(error: &tungstenite::Error) -> bool {

@@ -6,7 +6,6 @@ use signaling_protocol::proto::{AddTrackRequest, SimulcastCodec, TrackSource, Tr
 use crate::description::{Encoding, OfferedTrack};
 use crate::publication::Publication;
 use crate::scenario::{AudioShape, VideoShape};
-use crate::vp8;
 
 /// Simulcast layers from the lowest up, with livekit-client's rids, and what each divides width and height by.
 const LAYERS: [(&str, u16, VideoQuality); 3] =
@@ -77,8 +76,8 @@ impl TrackPlan {
                     name: "camera".to_owned(),
                     r#type: TrackType::Video.into(),
                     source: TrackSource::Camera.into(),
-                    width: vp8::WIDTH.into(),
-                    height: vp8::HEIGHT.into(),
+                    width: shape.width().into(),
+                    height: shape.height.into(),
                     layers,
                     simulcast_codecs: vec![codec],
                     ..AddTrackRequest::default()
@@ -92,8 +91,8 @@ impl TrackPlan {
 fn layers(shape: &VideoShape) -> Vec<VideoLayer> {
     let layers = LAYERS.iter().filter(|_| shape.simulcast).map(|(rid, divisor, quality)| VideoLayer {
         quality: (*quality).into(),
-        width: (vp8::WIDTH / divisor).into(),
-        height: (vp8::HEIGHT / divisor).into(),
+        width: (shape.width() / divisor).into(),
+        height: (shape.height / divisor).into(),
         bitrate: u32::try_from(shape.bitrate / u64::from(*divisor).pow(2)).unwrap_or(u32::MAX),
         rid: (*rid).to_owned(),
         ..VideoLayer::default()
@@ -114,6 +113,7 @@ mod tests {
             pacing: Pacing::Chrome,
             payload_bytes_max: 1_180,
             key_frame_percent: 300,
+            height: 720,
             simulcast: true,
         };
         let plan = |shape| TrackPlan { number: 0, shape: TrackShape::Video(shape) };

@@ -18,8 +18,6 @@ const PAYLOAD_BYTES_MIN: usize = DESCRIPTOR_BYTES + KEY_FRAME_HEADER_BYTES + STA
 /// Frame tag: shown (bit 4), version 0; bit 0 is the inverse of "key frame".
 const SHOWN: u8 = 0x10;
 const START_CODE: [u8; 3] = [0x9D, 0x01, 0x2A];
-pub const WIDTH: u16 = 1_280;
-pub const HEIGHT: u16 = 720;
 
 /// One frame and how it is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +28,8 @@ pub struct Frame {
     pub packets: usize,
     picture_id: u16,
     tl0_picture_index: u8,
-    /// Width and height of the picture by this.
-    divisor: u16,
+    /// Width and height of the picture.
+    size: (u16, u16),
 }
 
 /// Makes frames at a bitrate.
@@ -44,7 +42,7 @@ pub struct Vp8Source {
     /// Remainder of bits / (8 × frames per second), carried so that the bitrate is exact over time.
     remainder: u64,
     pictures: u64,
-    divisor: u16,
+    size: (u16, u16),
 }
 
 impl Vp8Source {
@@ -58,13 +56,13 @@ impl Vp8Source {
             key_frame_percent,
             remainder: 0,
             pictures: 0,
-            divisor: 1,
+            size: (1_280, 720),
         }
     }
 
-    /// Of a picture of 1,280 × 720 by `divisor` in both directions.
-    pub fn scaled(self, divisor: u16) -> Self {
-        Self { divisor: divisor.max(1), ..self }
+    /// Of pictures of this width and height instead of 1,280 × 720.
+    pub fn sized(self, width: u16, height: u16) -> Self {
+        Self { size: (width, height), ..self }
     }
 
     pub fn next_frame(&mut self, is_key: bool) -> Frame {
@@ -85,7 +83,7 @@ impl Vp8Source {
             packets,
             picture_id: (picture & 0x7FFF) as u16,
             tl0_picture_index: picture as u8,
-            divisor: self.divisor,
+            size: self.size,
         }
     }
 }
@@ -125,8 +123,8 @@ impl Frame {
             && let Some(header) = picture.first_chunk_mut::<KEY_FRAME_HEADER_BYTES>()
         {
             header[3..6].copy_from_slice(&START_CODE);
-            header[6..8].copy_from_slice(&(WIDTH / self.divisor).to_le_bytes());
-            header[8..10].copy_from_slice(&(HEIGHT / self.divisor).to_le_bytes());
+            header[6..8].copy_from_slice(&self.size.0.to_le_bytes());
+            header[8..10].copy_from_slice(&self.size.1.to_le_bytes());
         }
     }
 }

@@ -9,8 +9,9 @@ use engine_table::Role;
 
 use crate::ctl::View;
 use crate::dev::{DevArguments, RunArguments};
+use crate::load::LoadArguments;
 use crate::token::CreateToken;
-use crate::{child, ctl, dev, runtime, token};
+use crate::{child, ctl, dev, load, runtime, token};
 
 #[derive(Debug, Parser)]
 #[command(name = "millrace", version, about = "LiveKit-compatible SFU", arg_required_else_help = true)]
@@ -40,6 +41,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Loads a LiveKit-compatible server with synthetic participants, as `lk load-test` does.
+    Load(LoadArguments),
     /// Makes access tokens.
     Token {
         #[command(subcommand)]
@@ -67,6 +70,7 @@ pub fn run() -> Result<ExitCode> {
             let path = runtime_dir.unwrap_or_else(|| runtime::default_path(port));
             ctl::run(&path, view, json).map(|()| ExitCode::SUCCESS)
         }
+        Command::Load(arguments) => load::run(&arguments),
         Command::Token { command: TokenCommand::Create(arguments) } => {
             println!("{}", token::create(&arguments)?);
             Ok(ExitCode::SUCCESS)

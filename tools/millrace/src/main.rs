@@ -8,6 +8,7 @@ mod dev;
 mod handoff;
 mod holder;
 mod identity;
+mod load;
 mod node;
 mod runtime;
 mod supervise;

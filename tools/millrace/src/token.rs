@@ -98,7 +98,7 @@ fn attributes(pairs: &[String]) -> Result<BTreeMap<String, String>> {
     Ok(attributes)
 }
 
-fn seconds(text: &str) -> Result<i64> {
+pub fn seconds(text: &str) -> Result<i64> {
     let (number, unit) = match text.char_indices().last() {
         Some((at, 's')) => (&text[..at], 1),
         Some((at, 'm')) => (&text[..at], 60),
