@@ -20,7 +20,7 @@ impl SendContext {
     /// With the kernels that [`Kernels::detect`] finds.
     ///
     /// **Errors** `Malformed` only if the crypto library refuses the key, which it does not for valid profiles.
-    /// **Cost** six key derivations, a few µs; GCM keys of the library allocate here and nowhere later.
+    /// **Cost** six key derivations, about 10 µs; the library's keys allocate here and nowhere later.
     pub fn new(master: &MasterKey) -> Result<Self, SrtpError> {
         Self::with_kernels(master, Kernels::detect())
     }

@@ -2,7 +2,6 @@
 //! Where tag and index word stand in a packet is drawn in `suite`.
 
 use core::hint::black_box;
-use std::boxed::Box;
 
 use crate::header::{RTCP_CLEAR, rtcp_ssrc};
 use crate::kdf::SessionKeys;
@@ -16,11 +15,10 @@ use crate::{Job, Profile, SrtpError, aes_cm, aes_gcm};
 
 /// `P` powers of H, for RTP or for RTCP.
 ///
-/// Embedded rather than boxed, for a batch walks over many of them; but for the library's keys, which are larger and need
-/// the heap themselves.
+/// Embedded rather than boxed, for a batch walks over many of them.
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum SendKeys<const P: usize> {
-    Library(Box<Suite>),
+    Library(Suite),
     Cm(CmKeys),
     Gcm128(GcmKeys<11, P>),
     Gcm256(GcmKeys<15, P>),
@@ -29,7 +27,7 @@ pub(crate) enum SendKeys<const P: usize> {
 impl<const P: usize> SendKeys<P> {
     pub fn new(profile: Profile, keys: &SessionKeys, kernels: &Kernels) -> Result<Self, SrtpError> {
         let Some(set) = kernels.set else {
-            return Suite::new(profile, keys).map(|suite| Self::Library(Box::new(suite)));
+            return Suite::new(profile, keys).map(Self::Library);
         };
         let mut short = [0; 16];
         short.copy_from_slice(&keys.cipher_key[..16]);
