@@ -15,22 +15,71 @@ const PEOPLE: usize = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Join { who: usize, dual: bool, rust: bool, auto: bool, hidden: bool },
-    Publish { who: usize, video: bool },
-    Unpublish { who: usize },
-    Mute { who: usize, muted: bool },
-    Subscribe { who: usize, of: usize, on: bool },
-    Permit { who: usize, publish: bool, subscribe: bool, hidden: bool },
-    Allow { who: usize, everybody: bool },
-    Leave { who: usize },
-    Cut { who: usize, after: usize },
-    Resume { who: usize },
-    Listen { who: usize },
+    Join {
+        who: usize,
+        dual: bool,
+        rust: bool,
+        auto: bool,
+        hidden: bool,
+    },
+    Publish {
+        who: usize,
+        video: bool,
+    },
+    Unpublish {
+        who: usize,
+    },
+    Mute {
+        who: usize,
+        muted: bool,
+    },
+    Subscribe {
+        who: usize,
+        of: usize,
+        on: bool,
+    },
+    Permit {
+        who: usize,
+        publish: bool,
+        subscribe: bool,
+        hidden: bool,
+    },
+    Allow {
+        who: usize,
+        everybody: bool,
+    },
+    Leave {
+        who: usize,
+    },
+    Cut {
+        who: usize,
+        after: usize,
+    },
+    Resume {
+        who: usize,
+    },
+    Listen {
+        who: usize,
+    },
     Restart,
-    Wait { ms: u64 },
+    /// The process dies in the middle of a step.
+    Crash {
+        writes: usize,
+        step: Box<Step>,
+    },
+    Wait {
+        ms: u64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => simple(),
+        1 => (0_usize..9, simple()).prop_map(|(writes, step)| Step::Crash { writes, step: Box::new(step) }),
+    ]
+}
+
+fn simple() -> impl Strategy<Value = Step> {
     let who = || 0..PEOPLE;
     let on = any::<bool>;
     let seldom = || prop::bool::weighted(0.2);
@@ -92,10 +141,18 @@ impl Crowd {
                 let layout = if dual { Layout::Dual } else { Layout::Single };
                 self.join(stage, who, (layout, rust), auto, hidden);
             }
-            Step::Restart => {
-                self.people.values_mut().for_each(Person::lose);
-                stage.world.sent.clear();
-                stage.restore();
+            Step::Restart => self.restart(stage),
+            Step::Crash { writes, ref step } => {
+                // What the client wished is said again by it alone, and only in part.
+                if !matches!(
+                    **step,
+                    Step::Subscribe { .. } | Step::Allow { .. } | Step::Permit { .. } | Step::Wait { .. }
+                ) {
+                    stage.crash = Some(writes);
+                    self.run(stage, step);
+                }
+                (stage.crash, stage.crashed) = (None, false);
+                self.restart(stage);
             }
             Step::Wait { ms } => stage.advance(ms),
             Step::Permit { who, publish, subscribe, hidden } => {
@@ -132,6 +189,12 @@ impl Crowd {
             _ => self.speak(stage, step),
         }
         self.renew(stage);
+    }
+
+    fn restart(&mut self, stage: &mut Stage) {
+        self.people.values_mut().for_each(Person::lose);
+        stage.world.sent.clear();
+        stage.restore();
     }
 
     /// What needs a socket.
@@ -184,12 +247,15 @@ impl Crowd {
         stage.signal(&person.client, message);
     }
 
-    /// Who was told so joins anew; who was told to go is gone.
+    /// Who was told so, or got no answer to its join, joins anew; who was told to go is gone.
     fn renew(&mut self, stage: &mut Stage) {
-        let over = self
-            .people
-            .iter()
-            .filter_map(|(who, person)| Some((*who, person.over?, (person.client.layout, person.rust))));
+        if stage.crashed {
+            return;
+        }
+        let over = self.people.iter().filter_map(|(who, person)| {
+            let action = if person.client.sid.is_empty() { Action::Reconnect } else { person.over? };
+            Some((*who, action, (person.client.layout, person.rust)))
+        });
         for (who, action, kind) in over.collect::<Vec<_>>() {
             let auto = self.auto.get(&who).copied().unwrap_or(true);
             self.people.remove(&who);

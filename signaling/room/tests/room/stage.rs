@@ -15,6 +15,9 @@ use crate::sdp::{self, Part};
 pub struct Stage {
     pub room: Room,
     pub world: World,
+    /// The process dies in the next step after so many writes of the journal; from then on nothing is done.
+    pub crash: Option<usize>,
+    pub crashed: bool,
 }
 
 /// What lies around a room, and survives it.
@@ -338,13 +341,19 @@ impl Stage {
     pub fn on(node_id: &str) -> Self {
         let mut world = World::new(node_id);
         let room = world.with(|context| Room::new("room", &RoomSettings::default(), context));
-        Self { room, world }
+        Self { room, world, crash: None, crashed: false }
     }
 
     pub fn input(&mut self, input: Input) {
         let room = &mut self.room;
+        if self.crashed {
+            return;
+        }
         let effects = self.world.with(|context| room.handle(input, context));
-        self.world.perform(effects);
+        let Some(writes) = self.crash.take() else { return self.world.perform(effects) };
+        self.crashed = true;
+        let written = effects.into_iter().take_while(|effect| matches!(effect, Effect::Journal { .. })).take(writes);
+        self.world.perform(written.collect());
     }
 
     pub fn signal(&mut self, client: &Client, message: signal_request::Message) {
