@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use perf_load::Srtp;
 
 use crate::plan::Curve;
@@ -17,44 +17,10 @@ pub struct Line {
     /// What to do, one after the other; see perf/scenarios.
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
-    /// A server that runs already, as ws://host:port.
-    #[arg(long)]
-    pub url: Option<String>,
-    #[arg(long, default_value = "devkey")]
-    pub api_key: String,
-    #[arg(long, default_value = "secret")]
-    pub api_secret: String,
-    /// Processes of the server at --url: holder=PID,engine=PID,…, or one PID.
-    #[arg(long, requires = "url")]
-    pub pid: Option<String>,
-    /// Runtime directory of the node at --url, for its drops by reason.
-    #[arg(long, requires = "url")]
-    pub runtime_dir: Option<PathBuf>,
-    /// The millrace executable.
-    #[arg(long, default_value = "target/release/millrace")]
-    pub node_bin: PathBuf,
-    /// Configuration file of the node that is started here.
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
-    pub node_config: Option<PathBuf>,
-    /// One more argument of the node that is started here, for example --node-arg=--workers=1.
-    #[arg(long, value_name = "ARG", conflicts_with = "url", allow_hyphen_values = true)]
-    pub node_arg: Vec<String>,
-    /// Another server that runs already.
-    #[arg(long, conflicts_with = "rival_bin")]
-    pub rival_url: Option<String>,
-    /// Its process.
-    #[arg(long, requires = "rival_url")]
-    pub rival_pid: Option<u32>,
-    #[arg(long, default_value = "devkey")]
-    pub rival_api_key: String,
-    #[arg(long, default_value = "secret")]
-    pub rival_api_secret: String,
-    /// The executable of another LiveKit server, to be started here.
-    #[arg(long)]
-    pub rival_bin: Option<PathBuf>,
-    /// Measures only the rival.
-    #[arg(long)]
-    pub rival_only: bool,
+    #[command(flatten)]
+    pub ours: OursLine,
+    #[command(flatten)]
+    pub rival: RivalLine,
     /// Measurements of each server, in turn.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub rounds: u32,
@@ -86,4 +52,52 @@ pub struct Line {
     /// Loads a server on another machine.
     #[arg(long)]
     pub allow_remote: bool,
+}
+
+/// Our node: one that runs already, or how to start one.
+#[derive(Debug, Args)]
+pub struct OursLine {
+    /// A server that runs already, as ws://host:port.
+    #[arg(long)]
+    pub url: Option<String>,
+    #[arg(long, default_value = "devkey")]
+    pub api_key: String,
+    #[arg(long, default_value = "secret")]
+    pub api_secret: String,
+    /// Processes of the server at --url: holder=PID,engine=PID,…, or one PID.
+    #[arg(long, requires = "url")]
+    pub pid: Option<String>,
+    /// Runtime directory of the node at --url, for its drops by reason.
+    #[arg(long, requires = "url")]
+    pub runtime_dir: Option<PathBuf>,
+    /// The millrace executable.
+    #[arg(long, default_value = "target/release/millrace")]
+    pub node_bin: PathBuf,
+    /// Configuration file of the node that is started here.
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    pub node_config: Option<PathBuf>,
+    /// One more argument of the node that is started here, for example --node-arg=--workers=1.
+    #[arg(long, value_name = "ARG", conflicts_with = "url", allow_hyphen_values = true)]
+    pub node_arg: Vec<String>,
+}
+
+/// The server beside it.
+#[derive(Debug, Args)]
+pub struct RivalLine {
+    /// Another server that runs already.
+    #[arg(long, conflicts_with = "rival_bin")]
+    pub rival_url: Option<String>,
+    /// Its process.
+    #[arg(long, requires = "rival_url")]
+    pub rival_pid: Option<u32>,
+    #[arg(long, default_value = "devkey")]
+    pub rival_api_key: String,
+    #[arg(long, default_value = "secret")]
+    pub rival_api_secret: String,
+    /// The executable of another LiveKit server, to be started here.
+    #[arg(long)]
+    pub rival_bin: Option<PathBuf>,
+    /// Measures only the rival.
+    #[arg(long)]
+    pub rival_only: bool,
 }

@@ -28,7 +28,7 @@ use perf_load::{Scenario, Server};
 use perf_report::{Case, Node, Report, RunReport, page, table};
 
 use crate::ctl::Ctl;
-use crate::line::Line;
+use crate::line::{Line, RivalLine};
 use crate::plan::{Series, Step};
 use crate::report::{Label, run_report};
 use crate::target::{Source, parse_processes};
@@ -53,8 +53,8 @@ fn perform(line: &Line) -> Result<()> {
     for step in plan.iter().flat_map(|series| &series.steps) {
         perf_load::raise_descriptor_limit(&step.scenario)?;
     }
-    let bench = Bench { line, cores: Cores::parse(line)?, rival: rival(line)?, interrupted };
-    if line.rival_only && bench.rival.is_none() {
+    let bench = Bench { line, cores: Cores::parse(line)?, rival: rival(&line.rival, line.allow_remote)?, interrupted };
+    if line.rival.rival_only && bench.rival.is_none() {
         bail!("--rival-only needs --rival-url or --rival-bin");
     }
     let mut report = Report {
@@ -103,9 +103,9 @@ impl Cores {
     }
 }
 
-fn rival(line: &Line) -> Result<Option<(String, Source)>> {
+fn rival(line: &RivalLine, allow_remote: bool) -> Result<Option<(String, Source)>> {
     if let Some(url) = &line.rival_url {
-        let server = server(url, &line.rival_api_key, &line.rival_api_secret, line.allow_remote);
+        let server = server(url, &line.rival_api_key, &line.rival_api_secret, allow_remote);
         let pid = line.rival_pid.context("--rival-url needs --rival-pid: whose CPU to count")?;
         let processes = vec![process::Process { name: "rival".to_owned(), pid }];
         return Ok(Some(("rival".to_owned(), Source::Running { server, processes, ctl: None })));
@@ -114,10 +114,11 @@ fn rival(line: &Line) -> Result<Option<(String, Source)>> {
 }
 
 fn own_source(line: &Line, node: &Node) -> Result<Source> {
-    let Some(url) = &line.url else { return Ok(Source::Node(line.node_bin.clone(), node.clone())) };
-    let pid = line.pid.as_deref().context("--url needs --pid: whose CPU to count")?;
-    let ctl = line.runtime_dir.clone().map(|runtime_dir| Ctl { executable: line.node_bin.clone(), runtime_dir });
-    let server = server(url, &line.api_key, &line.api_secret, line.allow_remote);
+    let ours = &line.ours;
+    let Some(url) = &ours.url else { return Ok(Source::Node(ours.node_bin.clone(), node.clone())) };
+    let pid = ours.pid.as_deref().context("--url needs --pid: whose CPU to count")?;
+    let ctl = ours.runtime_dir.clone().map(|runtime_dir| Ctl { executable: ours.node_bin.clone(), runtime_dir });
+    let server = server(url, &ours.api_key, &ours.api_secret, line.allow_remote);
     Ok(Source::Running { server, processes: parse_processes(pid)?, ctl })
 }
 
@@ -143,7 +144,7 @@ impl Bench<'_> {
             let mut shared = None;
             for (step, at) in series.steps.iter().zip(first..) {
                 let Some(case) = cases.get_mut(at) else { continue };
-                if !self.line.rival_only {
+                if !self.line.rival.rival_only {
                     let source = own_source(self.line, &step.node)?;
                     case.runs.push(self.measure("millrace", &source, round, step)?);
                 }
@@ -212,7 +213,7 @@ mod tests {
         assert!(Line::try_parse_from(["perf-bench", "x.toml", "--pid", "1"]).is_err());
         assert!(Line::try_parse_from(["perf-bench"]).is_err());
         let line = Line::try_parse_from(["perf-bench", "a.toml", "b.toml", "--node-arg", "--workers=1"]).unwrap();
-        assert_eq!((line.scenarios.len(), line.node_arg.as_slice()), (2, &["--workers=1".to_owned()][..]));
+        assert_eq!((line.scenarios.len(), line.ours.node_arg.as_slice()), (2, &["--workers=1".to_owned()][..]));
     }
 
     #[test]
@@ -220,6 +221,6 @@ mod tests {
         let line = Line::try_parse_from(["perf-bench", "x.toml", "--url", "ws://127.0.0.1:1"]).unwrap();
         assert!(own_source(&line, &Node::default()).unwrap_err().to_string().contains("--pid"));
         let line = Line::try_parse_from(["perf-bench", "x.toml", "--rival-only"]).unwrap();
-        assert!(rival(&line).unwrap().is_none());
+        assert!(rival(&line.rival, false).unwrap().is_none());
     }
 }

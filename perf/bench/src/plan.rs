@@ -54,11 +54,11 @@ pub struct Series {
 
 /// All series. **Errors**: an unreadable file, a value out of bounds, a parameter that nothing contains.
 pub fn plan(line: &Line) -> Result<Vec<Series>> {
-    let config = line.node_config.as_ref().map(|path| {
+    let config = line.ours.node_config.as_ref().map(|path| {
         std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the node's configuration {}", path.display()))
     });
-    let node = Node { config: config.transpose()?, arguments: line.node_arg.clone() };
+    let node = Node { config: config.transpose()?, arguments: line.ours.node_arg.clone() };
     let scenarios = line.scenarios.iter().map(|path| {
         let mut scenario = Scenario::load(path)?;
         scenario.steady.seconds = line.seconds.unwrap_or(scenario.steady.seconds);

@@ -336,32 +336,40 @@ pub(crate) mod tests {
                 first_media_p50_ms: None,
                 first_media_p99_ms: None,
             },
-            loss: LossReport {
-                server_drops: None,
-                ring_overflows: None,
-                server_socket_drops: 0,
-                load_socket_drops: 0,
-                missing: 0,
-                expected: 270_000,
-                repeated: 0,
-                reordered: 0,
-                silent_streams: 0,
-                delivered: Some(1.0),
-            },
-            load: LoadReport {
-                cores_used: 0.1,
-                cpu_ns_per_packet: 3_000.0,
-                bytes_per_participant: 50_000,
-                sent_packets: 2_700,
-                send_failures: 0,
-                key_frame_requests: 0,
-                nacked_packets: 0,
-                retransmissions: 0,
-                sampled_packets: 16_000,
-                wrong_packets: 0,
-                unknown_ssrc_packets: 0,
-                failures: Vec::new(),
-            },
+            loss: loss(),
+            load: load(),
+        }
+    }
+
+    fn loss() -> LossReport {
+        LossReport {
+            server_drops: None,
+            ring_overflows: None,
+            server_socket_drops: 0,
+            load_socket_drops: 0,
+            missing: 0,
+            expected: 270_000,
+            repeated: 0,
+            reordered: 0,
+            silent_streams: 0,
+            delivered: Some(1.0),
+        }
+    }
+
+    fn load() -> LoadReport {
+        LoadReport {
+            cores_used: 0.1,
+            cpu_ns_per_packet: 3_000.0,
+            bytes_per_participant: 50_000,
+            sent_packets: 2_700,
+            send_failures: 0,
+            key_frame_requests: 0,
+            nacked_packets: 0,
+            retransmissions: 0,
+            sampled_packets: 16_000,
+            wrong_packets: 0,
+            unknown_ssrc_packets: 0,
+            failures: Vec::new(),
         }
     }
 
