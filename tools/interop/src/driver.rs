@@ -93,16 +93,27 @@ impl Driver {
     /// # Panics
     /// When `patience` has passed, with the events that came instead.
     pub fn wait(&self, mark: Mark, what: &str, patience: Duration, wanted: impl Fn(&Event) -> bool) -> Event {
+        self.try_wait(mark, what, patience, wanted).unwrap_or_else(|missed| panic!("{missed}"))
+    }
+
+    /// As `wait`; the events that came instead are the error.
+    pub fn try_wait(
+        &self,
+        mark: Mark,
+        what: &str,
+        patience: Duration,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> Result<Event, String> {
         let mut seen = mark.0;
         let found = self.wait_inbox(patience, |inbox| {
             let fresh = &inbox.events[seen..];
             seen = inbox.events.len();
             fresh.iter().find(|event| wanted(event)).cloned()
         });
-        found.unwrap_or_else(|| {
+        found.ok_or_else(|| {
             let since = self.since(mark);
             let tail: Vec<String> = since.iter().rev().take(25).rev().map(Value::to_string).collect();
-            panic!("{}: no `{what}` within {patience:?}; events since:\n  {}", self.name, tail.join("\n  "))
+            format!("{}: no `{what}` within {patience:?}; events since:\n  {}", self.name, tail.join("\n  "))
         })
     }
 

@@ -234,7 +234,14 @@ impl Participant {
 
     pub fn wait_within(&self, mark: Mark, name: &str, patience: Duration, wanted: impl Fn(&Event) -> bool) -> Event {
         let what = format!("{name} of {}", self.identity);
-        self.driver.wait(mark, &what, patience, |event| is(event, name) && self.owns(event) && wanted(event))
+        let wanted = |event: &Event| is(event, name) && self.owns(event) && wanted(event);
+        self.driver.try_wait(mark, &what, patience, wanted).unwrap_or_else(|missed| {
+            eprintln!("{missed}");
+            // Whether packets came, were decoded and were shown tells whose fault it is.
+            let received = self.try_call("stats", json!([]));
+            eprintln!("--- what {} has received ---\n{received:?}", self.identity);
+            panic!("no {what} within {patience:?}")
+        })
     }
 
     /// This client's events after `mark`, so far.

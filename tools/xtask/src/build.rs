@@ -41,6 +41,20 @@ impl Build {
         Ok(suite)
     }
 
+    /// The tests of every crate that has property tests.
+    pub fn properties(root: &Path) -> Result<Vec<Suite>> {
+        let metadata = metadata(root)?;
+        let packages = metadata["packages"].as_array().context("cargo metadata without packages")?;
+        let has_properties = |package: &&Value| {
+            let mut dependencies = package["dependencies"].as_array().into_iter().flatten();
+            dependencies.any(|dependency| dependency["name"] == "proptest")
+        };
+        let names = packages.iter().filter(has_properties).filter_map(|package| package["name"].as_str());
+        let mut selection: Vec<&str> = names.flat_map(|name| ["-p", name]).collect();
+        selection.extend(["--lib", "--bins", "--tests"]);
+        Ok(build(root, &selection)?.suites)
+    }
+
     /// Only what the tests with real clients run. The same package selection, so that nothing is built twice.
     pub fn interop(root: &Path) -> Result<Build> {
         Build::of(root, &["--bins", "--test", "interop", "--test", "matrix"])

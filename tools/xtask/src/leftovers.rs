@@ -102,6 +102,11 @@ mod tests {
         let mut child = std::process::Command::new("sleep");
         let mut child = child.arg("60").envs(watch.environment()).spawn().unwrap();
         std::fs::write(folder.join("left"), "").unwrap();
+        // The kernel lets a spawning process go on a little before the new one has its environment.
+        let environ = format!("/proc/{}/environ", child.id());
+        while std::fs::read(&environ).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
         let tally = watch.end().unwrap();
         assert!(!tally.close());
         assert!(!child.wait().unwrap().success(), "killed");

@@ -5,6 +5,7 @@
 mod architecture;
 mod build;
 mod clients;
+mod fuzz;
 mod leftovers;
 mod machine;
 mod run;
@@ -44,6 +45,8 @@ enum Task {
         /// Only tests whose names contain this, for example `resume` or `both_ways::vp8`
         filter: Option<String>,
     },
+    /// Search for bytes from the network that break what reads them: mutants of valid messages, property tests with many cases
+    Fuzz(fuzz::Fuzz),
     /// Format, clippy, dependency direction, sizes, then every test
     Check,
     /// Only what `check` does before the tests: format, clippy, dependency direction, sizes
@@ -72,6 +75,7 @@ fn perform(task: &Task) -> Result<bool> {
     match task {
         Task::Test => test(&root),
         Task::Interop { all, filter } => interop(&root, *all, filter.as_deref()),
+        Task::Fuzz(fuzz) => fuzz.perform(&root),
         Task::Check => Ok(lint(&root)? & test(&root)?),
         Task::Lint => lint(&root),
         Task::Tidy => rules(&root),
@@ -88,9 +92,9 @@ fn test(root: &Path) -> Result<bool> {
     let watch = Watch::begin()?;
     let mut tally = Tally::default();
     for suite in build.suites.iter().filter(|suite| suite.package != "tools-interop" || suite.is_unit) {
-        tally += run::unit(suite, &watch)?;
+        tally += run::unit(suite, &watch, &[])?;
     }
-    tally += run::unit(&Build::interleavings(root)?, &watch)?;
+    tally += run::unit(&Build::interleavings(root)?, &watch, &[])?;
     tally += run_interop(&build, &clients, &["interop"], None, watch)?;
     Ok(tally.close())
 }

@@ -41,6 +41,10 @@ impl Tally {
         Tally { failed: 1, failures: vec![what], ..Tally::default() }
     }
 
+    pub fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// Prints the closing line; whether nothing failed.
     pub fn close(&self) -> bool {
         println!();
@@ -64,10 +68,10 @@ impl AddAssign for Tally {
     }
 }
 
-/// Runs a suite of unit tests; only failures are shown.
-pub fn unit(suite: &Suite, watch: &Watch) -> Result<Tally> {
+/// Runs a suite of unit tests with `more` in its environment; only failures are shown.
+pub fn unit(suite: &Suite, watch: &Watch, more: &[(&str, &str)]) -> Result<Tally> {
     let mut command = Command::new(&suite.executable);
-    command.arg("--quiet").envs(watch.environment());
+    command.arg("--quiet").envs(watch.environment()).envs(more.iter().copied());
     run(suite, command, UNIT_SILENCE, false)
 }
 
