@@ -45,6 +45,7 @@ impl Room {
             self.bind_told(sid, context);
         }
         self.note_sections(sid, &offered.published);
+        self.correct_guesses(sid, context);
         self.stop_tracks(sid, &offered.stopped, context);
         for (_, track) in &offered.evicted {
             self.stop_sending(sid, track);

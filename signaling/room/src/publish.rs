@@ -116,6 +116,34 @@ impl Room {
         }
     }
 
+    /// A track that was given the first section of its kind has one of its own: that other one was somebody else's.
+    pub(crate) fn correct_guesses(&mut self, sid: &str, context: &mut Context<'_>) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        let mut bound = Vec::new();
+        let publishing = &mut participant.core.publishing;
+        let offered = &mut participant.peer.offered;
+        publishing.unmatched.retain(|section| {
+            let guessed = |track: &&mut Track| track.is_guessed() && track.cids.contains(&section.track);
+            let Some(track) = publishing.tracks.iter_mut().find(guessed) else { return true };
+            if !offered.bind_publish(&section.mid, track.publish_request()) {
+                return true;
+            }
+            offered.unbind_publish(&track.mid);
+            let codec = offered.codec_keys(&section.mid).first().map(|key| key.codec);
+            track.bind(&section.mid, &section.track, &section.layers, codec);
+            bound.push((track.sid().to_owned(), track.ingress));
+            false
+        });
+        for track in bound.iter().map(|(track, _)| track) {
+            for subscriber in self.wishing(track) {
+                self.out.egress(&subscriber, track);
+            }
+        }
+        if !bound.is_empty() {
+            self.tracks_bound(sid, &bound, context);
+        }
+    }
+
     fn tracks_bound(&mut self, sid: &str, bound: &[(String, IngressRef)], context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let first = !std::mem::replace(&mut participant.core.publishing.is_publisher, true);

@@ -104,6 +104,11 @@ impl Track {
         !self.mid.is_empty()
     }
 
+    /// Its section is not named by it: the first of its kind was taken.
+    pub(crate) fn is_guessed(&self) -> bool {
+        self.is_published() && self.info.codecs.first().is_some_and(|codec| !codec.sdp_cid.is_empty())
+    }
+
     pub(crate) fn is_microphone(&self) -> bool {
         self.info.source == proto::TrackSource::Microphone as i32
     }

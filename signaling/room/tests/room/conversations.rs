@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine_table::{egress_flags, transport_flags};
+use engine_table::{egress_flags, transport_flags, transport_state};
 use proptest::prelude::*;
 use signaling_protocol::proto::{self, leave_request::Action, signal_request};
 use signaling_room::*;
@@ -61,6 +61,10 @@ enum Step {
     Listen {
         who: usize,
     },
+    /// Its media path fails, whether it has a socket or not.
+    Fail {
+        who: usize,
+    },
     Restart,
     /// The process dies in the middle of a step.
     Crash {
@@ -98,8 +102,9 @@ fn simple() -> impl Strategy<Value = Step> {
         3 => (who(), 0_usize..6).prop_map(|(who, after)| Step::Cut { who, after }),
         3 => who().prop_map(|who| Step::Resume { who }),
         6 => who().prop_map(|who| Step::Listen { who }),
+        1 => who().prop_map(|who| Step::Fail { who }),
         1 => Just(Step::Restart),
-        2 => (0_u64..400).prop_map(|ms| Step::Wait { ms }),
+        2 => prop_oneof![4 => 0_u64..400, 1 => 400_u64..20_000].prop_map(|ms| Step::Wait { ms }),
     ]
 }
 
@@ -141,9 +146,15 @@ impl Crowd {
                 let layout = if dual { Layout::Dual } else { Layout::Single };
                 self.join(stage, who, (layout, rust), auto, hidden);
             }
+            Step::Fail { who } => {
+                let sid = self.people.get(&who).map(|person| person.client.sid.clone()).unwrap_or_default();
+                if let Some(transport) = stage.transports_of(&sid).pop() {
+                    stage.observe(transport, transport_state::FAILED);
+                }
+            }
             Step::Restart => self.restart(stage),
             Step::Crash { writes, ref step } => {
-                // What the client wished is said again by it alone, and only in part.
+                // The same where the process dies with it.
                 if !matches!(
                     **step,
                     Step::Subscribe { .. } | Step::Allow { .. } | Step::Permit { .. } | Step::Wait { .. }
@@ -168,13 +179,6 @@ impl Crowd {
                     permission: Some(permission),
                     ..Default::default()
                 }));
-                // A section of a track that was just refused and the next track of its kind cannot be told apart within 200 ms.
-                for _ in 0..2 {
-                    if let Some(person) = self.people.get_mut(&who) {
-                        person.listen(stage);
-                    }
-                    stage.advance(250);
-                }
             }
             Step::Cut { who, after } => {
                 if let Some(person) = self.people.get_mut(&who).filter(|person| person.online) {
@@ -210,6 +214,11 @@ impl Crowd {
             return;
         };
         let Some(person) = self.people.get_mut(&who).filter(|person| person.online) else { return };
+        // What is wished on a socket that is closed already is said again by the client alone, and only in part.
+        let lost = stage.world.closed.contains_key(&person.client.connection);
+        if lost && matches!(step, Step::Subscribe { .. } | Step::Allow { .. }) {
+            return;
+        }
         let own = tracks(stage, who).pop();
         let message = match *step {
             Step::Publish { video, .. } => {

@@ -81,6 +81,9 @@ impl Person {
     pub fn resume(&mut self, stage: &mut Stage) {
         stage.resume(&mut self.client, |_| {});
         self.online = true;
+        for transport in stage.transports_of(&self.client.sid) {
+            stage.connect(transport);
+        }
         self.wants_offer |= std::mem::take(&mut self.awaits_answer);
         if self.rust && (self.client.layout == Layout::Single || self.client.parts.len() > 1) {
             self.client.ufrag.push('r');

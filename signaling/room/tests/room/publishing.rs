@@ -99,6 +99,28 @@ fn an_answer_waits_a_moment_for_the_add_track_of_its_section() {
 }
 
 #[test]
+fn a_track_that_was_given_the_section_of_another_one_moves_to_its_own() {
+    let mut stage = Stage::new();
+    let mut watcher = stage.join("w", Layout::Single);
+    let mut client = stage.join("a", Layout::Single);
+    client.parts.push(Part::audio("lost"));
+    stage.offer(&mut client);
+    stage.signal(&client, signal_request::Message::AddTrack(microphone("mic")));
+    let track = stage.participant("a").unwrap().tracks[0].clone();
+    assert_eq!((track.mid.as_str(), track.codecs[0].sdp_cid.as_str()), ("7", "lost"), "a section without a request");
+    stage.settle_mut(&mut watcher);
+    let ingress = stage.ingress_of(&track.sid).unwrap();
+    *client.parts.last_mut().unwrap() = Part::Inactive("audio");
+    client.parts.push(Part::audio("mic"));
+    stage.offer(&mut client);
+    let moved = stage.participant("a").unwrap().tracks[0].clone();
+    assert_eq!((&moved.sid, moved.mid.as_str(), moved.codecs[0].sdp_cid.as_str()), (&track.sid, "8", ""));
+    assert_eq!(stage.ingress_of(&track.sid), Some(ingress));
+    assert_eq!(stage.world.desired.ingresses[&ingress].mid.as_str(), "8");
+    assert_eq!(stage.egresses_of(&track.sid)[0].ingress, ingress);
+}
+
+#[test]
 fn requests_beyond_the_grant_or_the_bounds_are_refused_by_name() {
     use proto::request_response::Reason;
     let mut stage = Stage::new();
