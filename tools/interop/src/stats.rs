@@ -97,10 +97,32 @@ impl Stats {
 impl PublishedTrack {
     /// Frames of the layer with the most; what a subscriber of the highest layer can get.
     pub fn frames_encoded(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.frames_encoded).max().unwrap_or(0)
+        self.layers.iter().map(Layer::pictures).max().unwrap_or(0)
     }
 
     pub fn packets_sent(&self) -> u64 {
         self.layers.iter().map(|layer| layer.packets_sent).sum()
+    }
+}
+
+impl Layer {
+    /// Frames encoded, each once: Chromium counts every spatial layer of a picture (202 in `L2T3_KEY` for 101 pictures, observed).
+    fn pictures(&self) -> u64 {
+        let spatial = self.scalability.strip_prefix('L').and_then(|mode| mode.get(..1)?.parse().ok());
+        self.frames_encoded / spatial.unwrap_or(1).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spatial_layers_of_a_picture_count_once() {
+        let encoded = |scalability: &str| {
+            let layer = Layer { frames_encoded: 202, scalability: scalability.to_owned(), ..Layer::default() };
+            PublishedTrack { layers: vec![layer], ..PublishedTrack::default() }.frames_encoded()
+        };
+        assert_eq!(["L2T3_KEY", "L1T3", "", "S2T1", "L"].map(encoded), [101, 202, 202, 202, 202]);
     }
 }
