@@ -66,7 +66,7 @@ drops! {
     SendQueueFull = "send_queue_full", "All send slots are in flight: the core is overloaded.";
     NackTooOld = "nack_too_old", "A subscriber asks for a packet that the cache no longer has; it will ask for a key frame.";
     NackRepeated = "nack_repeated", "A packet asked for more often than it is resent.";
-    CourierHandshakeLimit = "courier_handshake_limit", "Too many handshakes at once: an attack, or a mass reconnect; raise limits.handshakes.";
+    CourierHandshakeLimit = "courier_handshake_limit", "Too many handshakes at once: an attack, or a mass reconnect, whose clients try again.";
     CourierDtls = "courier_dtls", "DTLS that cannot be read or belongs to no session.";
     CourierSctp = "courier_sctp", "SCTP that cannot be read.";
     DataMalformed = "data_malformed", "Client: a data packet that is not a DataPacket.";

@@ -99,3 +99,27 @@ counters! {
         ChannelsOpened = "channels_opened",
     }
 }
+
+counters! {
+    /// Of signaling: levels, and counts that its restarts do not reset.
+    SignalingFigure {
+        Rooms = "rooms",
+        Participants = "participants",
+        /// Open WebSockets.
+        Sockets = "sockets",
+        Joins = "joins",
+        Resumes = "resumes",
+        /// Living records of the session journal.
+        JournalBytes = "journal_bytes",
+        /// From its start until this process had every session of its predecessor.
+        AdoptionNs = "adoption_ns",
+        /// Messages that went out before every worker had adopted their rows: a worker or the courier is stalled.
+        LateMessages = "late_messages",
+        /// Connections dropped because the client took too little.
+        SlowClients = "slow_clients",
+        /// Joins that got an HTTP status instead of a session: the room is full or ending, or a table is full.
+        RefusedJoins = "refused_joins",
+        /// RoomService calls that reached a room or the list of rooms.
+        ApiCalls = "api_calls",
+    }
+}

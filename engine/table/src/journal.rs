@@ -7,7 +7,8 @@
 //! record: key bytes u32 | value bytes u32 | crc32 u32 | flags u32 (1 = removed) | key | value, padded to 8
 //! ```
 //! The latest record of a key counts. A record is visible once the tail, stored after its bytes, includes it: a kill at any
-//! instruction leaves whole records. When a half is full the living records are copied to the other, which then becomes active.
+//! instruction leaves whole records. When a half is full, or mostly dead, the living records are copied to the other, which then
+//! becomes active; the pages of the former are given back.
 
 use crate::sync::Ordering;
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ const REMOVED: u32 = 1;
 const ACTIVE_WORD: usize = 64;
 const DATA_OFFSET: usize = 256;
 const KIND: u64 = 7;
+/// Dead records are memory: at most as many bytes as live ones, beyond this.
+const DEAD_BYTES_MIN: usize = 1 << 20;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum JournalError {
@@ -115,6 +118,8 @@ impl Journal {
                 return Err(JournalError::Full { needed: self.living + size, half: self.half });
             }
             self.compact();
+        } else if self.tail() + size > 2 * self.living + DEAD_BYTES_MIN {
+            self.compact();
         }
         let tail = self.tail();
         self.write_record(self.active(), tail, key, value, flags);
@@ -124,7 +129,8 @@ impl Journal {
 
     /// Copies what lives to the other half and makes it the active one.
     fn compact(&mut self) {
-        let target = self.active() ^ 1;
+        let former = self.active();
+        let target = former ^ 1;
         let mut tail = 0;
         let mut moved = BTreeMap::new();
         for (key, (offset, bytes)) in &self.index {
@@ -138,6 +144,7 @@ impl Journal {
         let count = word.load(Ordering::Relaxed) >> 1;
         word.store((count + 1) << 1 | target as u64, Ordering::Release);
         self.index = moved;
+        self.region.release(self.half_offset(former), self.half);
     }
 
     fn replay(&mut self) {
@@ -238,11 +245,30 @@ fn checksum(key: &[u8], value: &[u8], flags: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::map::PAGE_BYTES_MAX;
 
     const HALF: usize = 4096;
 
     fn region() -> Region {
         Region::anonymous(Journal::region_bytes(HALF))
+    }
+
+    #[test]
+    fn dead_records_are_given_back_before_a_half_is_full() {
+        const LARGE: usize = 8 << 20;
+        let region = Region::anonymous(Journal::region_bytes(LARGE));
+        let mut journal = Journal::adopt(region.clone(), LARGE);
+        journal.put(b"kept", &[7; 5_000]).unwrap();
+        for n in 0..5_000_u32 {
+            journal.put(b"rewritten", &vec![n as u8; 1_000]).unwrap();
+            assert!(journal.tail() <= DEAD_BYTES_MIN + 4 * journal.living, "after {n}");
+        }
+        let former = journal.half_offset(journal.active() ^ 1);
+        let page = former.next_multiple_of(PAGE_BYTES_MAX);
+        assert_eq!(region.word(page).load(Ordering::Relaxed), 0);
+        let successor = Journal::adopt(region, LARGE);
+        assert_eq!(successor.get(b"kept"), Some(vec![7; 5_000]));
+        assert_eq!(successor.get(b"rewritten"), Some(vec![4_999_u32 as u8; 1_000]));
     }
 
     #[test]

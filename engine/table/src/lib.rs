@@ -35,7 +35,7 @@ mod sync;
 pub mod table;
 
 pub use change_log::{Change, ChangeLog, ChangeReader, Changes, TableId};
-pub use counters::{CourierCounter, EgressCounter, IngressCounter, TransportCounter, WorkerCounter};
+pub use counters::{CourierCounter, EgressCounter, IngressCounter, SignalingFigure, TransportCounter, WorkerCounter};
 #[cfg(not(feature = "loom"))]
 pub use journal::Journal;
 #[cfg(not(feature = "loom"))]

@@ -16,6 +16,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"MILLRACE");
 pub const ABI_VERSION: u64 = 3;
 /// Magic, version, layout hash, region kind; the rest of the first 64 bytes is spare.
 pub const HEADER_BYTES: usize = 64;
+/// Largest page of any machine this runs on.
+pub(crate) const PAGE_BYTES_MAX: usize = 64 << 10;
 
 #[derive(Debug)]
 pub enum MapError {
@@ -159,6 +161,19 @@ impl Region {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.mapping.bytes, "word outside its region");
         // SAFETY: in bounds and aligned (asserted; mmap is page aligned), and shared words are only touched as atomics (3).
         unsafe { AtomicU64::from_ptr(self.mapping.base.as_ptr().add(offset).cast::<u64>()) }
+    }
+
+    /// Gives the whole [`PAGE_BYTES_MAX`] blocks of `bytes` bytes at `offset` back to the system; they read as zero from then on.
+    pub(crate) fn release(&self, offset: usize, bytes: usize) {
+        let start = offset.next_multiple_of(PAGE_BYTES_MAX);
+        let end = (offset + bytes) / PAGE_BYTES_MAX * PAGE_BYTES_MAX;
+        if start >= end {
+            return;
+        }
+        let pages = self.pointer(start, end - start);
+        // SAFETY: in bounds as asserted; the pages stay mapped, and their words, touched as atomics only (3), may be zero.
+        // A kernel that refuses keeps them as they are.
+        let _ = unsafe { rustix::mm::madvise(pages.cast::<c_void>(), end - start, rustix::mm::Advice::LinuxRemove) };
     }
 
     /// Start of `bytes` shared bytes at `offset`, asserted to lie inside the region.

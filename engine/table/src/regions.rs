@@ -7,7 +7,9 @@ use engine_base::limits::{LAYERS, NACK_ENTRIES};
 use engine_base::{Drop as DropReason, Limits};
 
 use crate::change_log::{self, ChangeLog};
-use crate::counters::{CourierCounter, EgressCounter, IngressCounter, TransportCounter, WorkerCounter};
+use crate::counters::{
+    CourierCounter, EgressCounter, IngressCounter, SignalingFigure, TransportCounter, WorkerCounter,
+};
 use crate::layout::Layout;
 use crate::map::{MapError, Region};
 use crate::ring::{ByteRing, ring_bytes};
@@ -156,11 +158,10 @@ impl SignalingRegion {
         self.region.word(self.offsets.words)
     }
 
-    /// Figures of the process for ctl: 0 rooms, 1 participants, 2 sockets, 3 joins, 4 resumes, 5 journal bytes, 6 adoption ns,
-    /// 7 messages that did not wait longer for their rows, 8 clients dropped because they took too little.
-    pub fn figure(&self, index: usize) -> &AtomicU64 {
-        assert!(index < 48);
-        self.region.word(self.offsets.words + 8 * (8 + index))
+    /// Figures of the process for ctl.
+    pub fn figure(&self, figure: SignalingFigure) -> &AtomicU64 {
+        const { assert!(SignalingFigure::COUNT <= 48) };
+        self.region.word(self.offsets.words + 8 * (8 + figure as usize))
     }
 
     pub fn courier_ring(&self, courier: &CourierRegion) -> ByteRing {

@@ -168,18 +168,16 @@ impl Default for AudioConfig {
 }
 
 /// Bounds; 0 is "no limit" for sizes and lengths, a negative number is for counts.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitConfig {
-    /// Tracks in and out of the node.
+    /// Tracks in and out of the node; 0 is no limit either.
     pub num_tracks: i32,
-    pub bytes_per_sec: f64,
-    pub subscription_limit_video: i32,
-    pub subscription_limit_audio: i32,
     /// Bytes of a room's or participant's metadata.
     pub max_metadata_size: u32,
     /// Bytes of all attributes of a participant.
     pub max_attributes_size: u32,
     pub max_room_name_length: u32,
+    /// 1 to 256.
     pub max_participant_identity_length: u32,
     pub max_participant_name_length: u32,
     /// Bytes of one signaling message.
@@ -192,9 +190,6 @@ impl Default for LimitConfig {
     fn default() -> Self {
         Self {
             num_tracks: -1,
-            bytes_per_sec: -1.0,
-            subscription_limit_video: -1,
-            subscription_limit_audio: -1,
             max_metadata_size: 512 << 10,
             max_attributes_size: 64 << 10,
             max_room_name_length: 256,
@@ -229,12 +224,11 @@ impl LogLevel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggingConfig {
     pub level: LogLevel,
-    pub json: bool,
 }
 
 impl Default for LoggingConfig {
     fn default() -> Self {
-        Self { level: LogLevel::Info, json: false }
+        Self { level: LogLevel::Info }
     }
 }
 
@@ -246,6 +240,8 @@ pub struct MillraceConfig {
     /// Sizes of the shared tables. `workers` inside is set by [`MillraceConfig::limits`].
     #[serde(with = "crate::limits")]
     pub table_limits: Limits,
+    /// Half of the session journal: everything that a restarted signaling process must know.
+    pub journal_bytes: usize,
     /// Lock and socket of the node; `None` for one per signaling port.
     pub runtime_dir: Option<PathBuf>,
     pub packet_io: PacketIo,
@@ -296,6 +292,7 @@ impl Default for MillraceConfig {
         Self {
             workers: None,
             table_limits: Limits::DEFAULT,
+            journal_bytes: 32 << 20,
             runtime_dir: None,
             packet_io: PacketIo::Auto,
             video_hold_ms: Self::VIDEO_HOLD_MS_MAX,

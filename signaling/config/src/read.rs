@@ -19,6 +19,13 @@ const UDP_PORTS_MAX: u16 = 256;
 /// LiveKit warns below this.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// What the rows of participants hold, and LiveKit's default.
+const IDENTITY_BYTES_MAX: u32 = 256;
+
+/// Smaller ones hold no room of a hundred.
+const JOURNAL_BYTES_MIN: i64 = 1 << 20;
+const JOURNAL_BYTES_MAX: i64 = 8 << 30;
+
 const PORT: &str = "a port from 0 to 65535";
 const COUNT: &str = "a whole number of 0 or more";
 const SIGNED: &str = "a whole number, -1 for no limit";
@@ -54,8 +61,7 @@ fn read_config(reader: &mut Reader, document: &Node) -> Config {
     config.rtc = rtc(reader, &mut top);
     config.room = room(reader, &mut top);
     config.audio = audio(reader, &mut top);
-    config.limit = limit(reader, &mut top, &config);
-    deprecated_limits(reader, &mut top, &mut config.limit);
+    config.limit = limits(reader, &mut top);
     config.logging = logging(reader, &mut top);
     config.millrace = millrace(reader, &mut top);
     if let Some(entry) = top
@@ -169,6 +175,14 @@ fn udp_port(reader: &mut Reader, section: &mut Section<'_>, rtc: &mut RtcConfig)
     let (mut start, mut end) = (0_u16, 0_u16);
     reader.number(section, "port_range_start", PORT, &mut start);
     reader.number(section, "port_range_end", PORT, &mut end);
+    if let (Some(range), Some(entry)) = (udp_port.filter(|range| range.first != range.last), section.entry("udp_port"))
+    {
+        let text = format!(
+            "all media uses UDP port {}, the first of rtc.udp_port: every worker has a socket of its own on it, so more ports carry no more",
+            range.first
+        );
+        reader.notice(Severity::Info, entry.line, text);
+    }
     let line = section.entry("port_range_start").map(|entry| entry.line);
     match (udp_port, line.filter(|_| start != 0)) {
         (Some(range), Some(line)) => {
@@ -272,18 +286,32 @@ fn audio(reader: &mut Reader, top: &mut Section<'_>) -> AudioConfig {
     let interval = |text: &str| u32::try_from(integer(text)?).ok().filter(|&ms| ms > 0);
     reader.set(&mut section, "update_interval", "milliseconds above 0", interval, &mut audio.update_interval);
     reader.number(&mut section, "smooth_intervals", COUNT, &mut audio.smooth_intervals);
+    let fixed = AudioConfig { update_interval: audio.update_interval, ..AudioConfig::default() };
+    if let (Some(entry), true) = (top.entry("audio"), audio != fixed) {
+        let AudioConfig { active_level, min_percentile, smooth_intervals, .. } = fixed;
+        let text = format!(
+            "audio: only update_interval can be changed yet; active_level stays {active_level}, min_percentile \
+             {min_percentile}, smooth_intervals {smooth_intervals}"
+        );
+        reader.notice(Severity::Warning, entry.line, text);
+        audio = fixed;
+    }
     reader.finish(&section, schema::AUDIO);
     audio
 }
 
-fn limit(reader: &mut Reader, top: &mut Section<'_>, config: &Config) -> LimitConfig {
-    let mut limit = config.limit.clone();
+fn limits(reader: &mut Reader, top: &mut Section<'_>) -> LimitConfig {
+    let mut limit = LimitConfig::default();
     let mut section = reader.subsection(top, "limit");
     reader.number(&mut section, "num_tracks", SIGNED, &mut limit.num_tracks);
-    let rate = |text: &str| text.replace('_', "").parse::<f64>().ok().filter(|rate| rate.is_finite());
-    reader.set(&mut section, "bytes_per_sec", "bytes per second, -1 for no limit", rate, &mut limit.bytes_per_sec);
-    reader.number(&mut section, "subscription_limit_video", SIGNED, &mut limit.subscription_limit_video);
-    reader.number(&mut section, "subscription_limit_audio", SIGNED, &mut limit.subscription_limit_audio);
+    for key in ["bytes_per_sec", "subscription_limit_video", "subscription_limit_audio"] {
+        let rate = |text: &str| text.replace('_', "").parse::<f64>().ok().filter(|rate| rate.is_finite());
+        let asked = reader.value(&mut section, key, "a number, -1 for no limit", rate);
+        if let (Some(entry), true) = (section.entry(key), asked.is_some_and(|asked| asked > 0.0)) {
+            let text = format!("limit.{key} is not served yet: nothing is limited by it");
+            reader.notice(Severity::Warning, entry.line, text);
+        }
+    }
     for (key, target) in [
         ("max_metadata_size", &mut limit.max_metadata_size),
         ("max_attributes_size", &mut limit.max_attributes_size),
@@ -294,6 +322,14 @@ fn limit(reader: &mut Reader, top: &mut Section<'_>, config: &Config) -> LimitCo
         ("max_api_request_body_size", &mut limit.max_api_request_body_size),
     ] {
         reader.number(&mut section, key, COUNT, target);
+    }
+    deprecated_limits(reader, top, &mut limit);
+    let longest = &mut limit.max_participant_identity_length;
+    if !(1..=IDENTITY_BYTES_MAX).contains(longest) {
+        *longest = IDENTITY_BYTES_MAX;
+        let line = section.entry("max_participant_identity_length").map(|entry| entry.line);
+        let text = format!("identities have at most {IDENTITY_BYTES_MAX} bytes here: the limit stays there");
+        reader.notices.push(Notice { severity: Severity::Warning, line, text });
     }
     reader.finish(&section, schema::LIMIT);
     limit
@@ -317,7 +353,11 @@ fn logging(reader: &mut Reader, top: &mut Section<'_>) -> LoggingConfig {
     let mut section = reader.subsection(top, "logging");
     reader.set(top, "log_level", LEVELS, log_level, &mut logging.level);
     reader.set(&mut section, "level", LEVELS, log_level, &mut logging.level);
-    reader.flag(&mut section, "json", &mut logging.json);
+    let mut json = false;
+    reader.flag(&mut section, "json", &mut json);
+    if let Some(entry) = section.entry("json").filter(|_| json) {
+        reader.notice(Severity::Warning, entry.line, "logging.json is not served yet: lines are plain text");
+    }
     reader.finish(&section, schema::LOGGING);
     logging
 }
@@ -354,6 +394,11 @@ fn millrace(reader: &mut Reader, top: &mut Section<'_>) -> MillraceConfig {
         ("datas", &mut millrace.table_limits.datas),
     ] {
         reader.set(&mut limits, key, &rows, bounded(Limits::ROWS_MAX), target);
+    }
+    let journal = format!("a number of bytes from {JOURNAL_BYTES_MIN} to {JOURNAL_BYTES_MAX}");
+    let bytes = |text: &str| integer(text).filter(|n| (JOURNAL_BYTES_MIN..=JOURNAL_BYTES_MAX).contains(n));
+    if let Some(bytes) = reader.value(&mut limits, "journal_bytes", &journal, bytes) {
+        millrace.journal_bytes = bytes as usize;
     }
     reader.finish(&limits, &[]);
     reader.finish(&section, &[]);

@@ -58,18 +58,18 @@ room:
     - mime: audio/opus
     - {{mime: video/vp8, fmtp_line: x}}
   enable_remote_unmute: true
-audio: {{active_level: 30, min_percentile: 50, update_interval: 500, smooth_intervals: 4}}
-limit: {{num_tracks: -1, bytes_per_sec: 1_000_000_000, max_metadata_size: 0, subscription_limit_video: 9}}
-logging: {{level: warning, json: true}}
+audio: {{active_level: 35, update_interval: 500}}
+limit: {{num_tracks: 1_000, bytes_per_sec: -1, max_metadata_size: 0, max_participant_identity_length: 64}}
+logging: {{level: warning, json: false}}
 millrace:
   workers: 4
   runtime_dir: run
   packet_io: mmsg
   video_hold_ms: 2
-  limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40}}
+  limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40, journal_bytes: 2_000_000}}
 "
     ));
-    assert_eq!(notices, Vec::<String>::new());
+    assert!(notices.len() == 1 && notices[0].contains("all media uses UDP port 7882"), "{notices:?}");
     assert_eq!((config.port, config.bind_addresses.len(), config.region.as_str()), (0, 2, "north"));
     assert_eq!(config.keys["two"], "12345678901234567890123456789012");
     assert_eq!(config.rtc.udp_port.iter().collect::<Vec<_>>(), [7882, 7883, 7884, 7885]);
@@ -79,9 +79,11 @@ millrace:
     let room = &config.room;
     assert_eq!((room.auto_create, room.empty_timeout, room.departure_timeout, room.max_participants), (false, 1, 2, 3));
     assert_eq!((room.enabled_codecs[1].mime.as_str(), room.enabled_codecs[1].fmtp_line.as_str()), ("video/vp8", "x"));
-    assert_eq!((config.audio.active_level, config.audio.update_interval), (30, 500));
-    assert_eq!((config.limit.bytes_per_sec, config.limit.max_metadata_size), (1e9, 0));
-    assert_eq!((config.logging.level, config.logging.json), (LogLevel::Warn, true));
+    assert_eq!((config.audio.active_level, config.audio.update_interval), (35, 500));
+    let limit = &config.limit;
+    assert_eq!((limit.num_tracks, limit.max_metadata_size, limit.max_participant_identity_length), (1_000, 0, 64));
+    assert_eq!(config.millrace.journal_bytes, 2_000_000);
+    assert_eq!(config.logging.level, LogLevel::Warn);
     assert_eq!(config.millrace.packet_io, PacketIo::Mmsg);
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
@@ -115,6 +117,8 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
         ),
         ("millrace:\n  video_hold_ms: 6", "line 2: millrace.video_hold_ms cannot be"),
         ("millrace:\n  limits:\n    datas: -1", "line 3: millrace.limits.datas cannot be"),
+        ("millrace:\n  limits:\n    journal_bytes: 1", "line 3: millrace.limits.journal_bytes cannot be"),
+        ("limit:\n  subscription_limit_video: many", "line 2: limit.subscription_limit_video cannot be"),
         ("a: b: c", "line 1: not YAML"),
     ] {
         assert!(refused(wrong).starts_with(start), "{wrong:?} gave {}", refused(wrong));
@@ -165,6 +169,23 @@ fn limits_are_taken_from_their_old_place_too() {
     assert_eq!((config.limit.max_metadata_size, config.limit.max_room_name_length, notices.len()), (7, 8, 0));
     assert!(refused("room: {max_metadata_size: x}").contains("room.max_metadata_size"));
     assert_eq!(parse("log_level: debug").0.logging.level, LogLevel::Debug);
+}
+
+#[test]
+fn limits_that_limit_nothing_here_are_warned_about() {
+    let (_, notices) = parse("limit:\n  bytes_per_sec: 1_000_000_000\n  subscription_limit_audio: 9\n");
+    assert_eq!(notices.len(), 2, "{notices:?}");
+    assert_eq!(notices[0], "line 2: limit.bytes_per_sec is not served yet: nothing is limited by it");
+    assert_eq!(parse("limit: {bytes_per_sec: -1, subscription_limit_video: 0}").1, Vec::<String>::new());
+    let (config, notices) = parse("audio: {active_level: 30}\nlogging: {json: true}");
+    assert_eq!(config.audio.active_level, 35, "what the engine counts by");
+    assert!(notices.iter().any(|notice| notice.starts_with("line 1: audio: only update_interval")), "{notices:?}");
+    assert!(notices.contains(&"line 2: logging.json is not served yet: lines are plain text".to_owned()));
+    for longest in [0, 1_000] {
+        let (config, notices) = parse(&format!("limit: {{max_participant_identity_length: {longest}}}"));
+        assert_eq!(config.limit.max_participant_identity_length, 256);
+        assert!(notices.len() == 1 && notices[0].starts_with("line 1: identities have at most 256"), "{notices:?}");
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //! frames use camelCase without defaults, which is what the `serde` implementations of [`proto`] do.
 #![forbid(unsafe_code)]
 
+pub mod assembled;
 pub mod json;
 pub mod service;
 
 pub use livekit_protocol as proto;
 pub use prost::Message;
+pub use prost::bytes::Bytes;

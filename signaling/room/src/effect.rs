@@ -22,6 +22,11 @@ pub enum Effect {
         connection: ConnectionId,
         message: Box<proto::SignalResponse>,
     },
+    /// A serialized SignalResponse.
+    SendEncoded {
+        connection: ConnectionId,
+        message: Vec<u8>,
+    },
     /// The same message to several connections: encoded once.
     Broadcast {
         connections: Vec<ConnectionId>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine_base::TimeNs;
 use signaling_negotiation::{LocalIce, OfferedPc, SubscriberPc};
 use signaling_program::RowChange;
-use signaling_protocol::proto::{self, signal_response::Message};
+use signaling_protocol::{Bytes, Message as _, assembled, proto};
 use signaling_sdp::AnswerPolicy;
 use signaling_token::Claims;
 
@@ -135,7 +135,8 @@ impl Room {
     /// The first messages, in the reference's order.
     fn welcome(&mut self, sid: &str, request: JoinRequest, replaces: bool, context: &mut Context<'_>) {
         let join = self.join_response(sid, request.layout, context);
-        self.send(sid, Message::Join(join));
+        let message = assembled::join_response(&join, self.encoded_others(sid));
+        self.out.messages.push(Effect::SendEncoded { connection: request.connection, message });
         self.send_refresh_token(sid, context);
         if let Some(participant) = self.participants.get_mut(sid) {
             participant.core.state = proto::participant_info::State::Joined as i32;
@@ -157,14 +158,27 @@ impl Room {
         self.out.negotiate(sid);
     }
 
+    /// Everybody that `sid` may see, serialized. **Cost**: encodes whom a step has changed since the last join.
+    fn encoded_others(&mut self, sid: &str) -> Vec<Bytes> {
+        let own =
+            self.participants.values_mut().filter(|other| other.sid() != sid && !other.is_hidden()).map(|other| {
+                if other.link.encoded.is_none() {
+                    other.link.encoded = Some(other.info().encode_to_vec().into());
+                }
+                let encoded = other.link.encoded.clone().unwrap_or_default();
+                debug_assert_eq!(proto::ParticipantInfo::decode(encoded.clone()).as_ref(), Ok(&other.info()));
+                encoded
+            });
+        own.chain(self.replication.visible().map(|info| info.encode_to_vec().into())).collect()
+    }
+
+    /// Without the others.
     fn join_response(&self, sid: &str, layout: Layout, context: &Context<'_>) -> proto::JoinResponse {
         let participant = self.participants.get(sid);
-        let others = self.participants.values().filter(|other| other.sid() != sid && !other.is_hidden());
         let server_info = response::server_info(context);
         proto::JoinResponse {
             room: Some(self.room_info()),
             participant: participant.map(Participant::info),
-            other_participants: others.map(Participant::info).chain(self.replication.visible().cloned()).collect(),
             server_version: server_info.version.clone(),
             server_region: server_info.region.clone(),
             server_info: Some(server_info),

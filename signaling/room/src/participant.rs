@@ -6,7 +6,7 @@ use engine_base::{DataRef, IngressRef, TimeNs, TransportRef};
 use engine_table::{SessionRow, TransportObserved, channel_bits, dtls_state, transport_state};
 use serde::{Deserialize, Serialize};
 use signaling_negotiation::{OfferedPc, PublishedLayer, SubscriberPc};
-use signaling_protocol::proto;
+use signaling_protocol::{Bytes, proto};
 use signaling_token::{Claims, ParticipantKind, Permission};
 
 use crate::input::{ConnectionId, Layout};
@@ -199,6 +199,8 @@ pub(crate) struct Link {
     pub(crate) must_reconnect: bool,
     /// A test hook: what the next resume shall meet.
     pub(crate) cut: Option<Cut>,
+    /// Its serialized info, until a record of it changes.
+    pub(crate) encoded: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

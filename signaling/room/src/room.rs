@@ -265,9 +265,10 @@ impl Room {
             keys.push((journal::room_key(&self.name), journal::encode(&self.record)));
         }
         for (sid, bits) in &out.records {
-            let participant = self.participants.get(sid);
-            self.schedule.participants.set(sid, participant.and_then(Self::deadline_of));
+            let participant = self.participants.get_mut(sid);
+            self.schedule.participants.set(sid, participant.as_deref().and_then(Self::deadline_of));
             if let Some(participant) = participant {
+                participant.link.encoded = None;
                 keys.extend(journal::records(&self.name, participant, *bits));
             }
         }

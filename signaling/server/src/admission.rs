@@ -5,19 +5,29 @@ use std::collections::{BTreeMap, HashMap};
 use axum::http::HeaderMap;
 use signaling_protocol::proto;
 use signaling_room::{ConnectionId, JoinRequest, Layout, Resume};
-use signaling_token::Claims;
+use signaling_token::{Claims, TokenError};
 
+use crate::auth::Caller;
 use crate::http::App;
 use crate::query::Parameters;
 use crate::refusal::Refusal;
 use crate::settings::exceeds;
-use crate::{auth, client_info, join_request};
+use crate::{client_info, join_request};
 
 /// Which of the two signal paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     V0,
     V1,
+}
+
+/// What becomes of attributes that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// `validate` says so.
+    Explains,
+    /// A session goes on without them, as in LiveKit.
+    Overlooks,
 }
 
 /// A request that may become a session.
@@ -31,21 +41,25 @@ pub(crate) struct Admitted {
 pub(crate) async fn admit(
     app: &App,
     headers: &HeaderMap,
-    parameters: &Parameters,
+    caller: &Caller,
     version: Version,
+    strictness: Strictness,
 ) -> Result<Admitted, Refusal> {
-    let mut claims = auth::claims(headers, parameters, &app.settings.keys)?;
-    let (room, _) = claims.join()?;
+    let mut claims = caller.claims.clone().ok_or(TokenError::Missing)?;
+    let (room, identity) = claims.join()?;
+    check_names(app, room, identity)?;
+    check_metadata(app, &claims.metadata, claims.attributes.iter())?;
     let room = room.to_owned();
-    check_sizes(app, &claims)?;
+    let parameters = &caller.parameters;
     let wrapped = parameters.get("join_request").filter(|text| !text.is_empty());
     let mut request = match (wrapped, version) {
         (Some(text), _) => from_join_request(join_request::decode(text)?, &claims)?,
         (None, Version::V1) => return Err(Refusal::bad_request("join_request is required")),
-        (None, Version::V0) => from_parameters(parameters, &mut claims)?,
+        (None, Version::V0) => from_parameters(parameters, &mut claims, strictness)?,
     };
     check_metadata(app, request.metadata.as_deref().unwrap_or_default(), request.attributes.iter())?;
     client_info::complete(&mut request.client, headers);
+    request.client.address = caller.peer.ip().to_string();
     if app.node.is_over_track_limit(app.settings.limit.num_tracks) {
         return Err(Refusal::over_limits());
     }
@@ -56,12 +70,16 @@ pub(crate) async fn admit(
     Ok(Admitted { room, request: Box::new(request) })
 }
 
-fn check_sizes(app: &App, claims: &Claims) -> Result<(), Refusal> {
+/// A name in a token may have any length: LiveKit bounds only its change.
+fn check_names(app: &App, room: &str, identity: &str) -> Result<(), Refusal> {
     let limit = &app.settings.limit;
-    if exceeds(claims.name.len(), limit.max_participant_name_length) {
-        return Err(Refusal::too_long("participant name", limit.max_participant_name_length));
+    if exceeds(identity.len(), limit.max_participant_identity_length) {
+        return Err(Refusal::too_long("participant identity length", limit.max_participant_identity_length));
     }
-    check_metadata(app, &claims.metadata, claims.attributes.iter())
+    if exceeds(room.len(), limit.max_room_name_length) {
+        return Err(Refusal::too_long("room name length", limit.max_room_name_length));
+    }
+    Ok(())
 }
 
 fn check_metadata<'a>(
@@ -98,13 +116,23 @@ fn request(client: proto::ClientInfo, layout: Layout) -> JoinRequest {
     }
 }
 
-fn from_parameters(parameters: &Parameters, claims: &mut Claims) -> Result<JoinRequest, Refusal> {
-    let attributes = parameters.get("attributes").filter(|text| !text.is_empty()).map(decode_attributes).transpose()?;
-    let attributes = attributes.unwrap_or_default();
+fn from_parameters(
+    parameters: &Parameters,
+    claims: &mut Claims,
+    strictness: Strictness,
+) -> Result<JoinRequest, Refusal> {
+    let attributes = parameters.get("attributes").filter(|text| !text.is_empty()).map(decode_attributes);
+    let attributes = match attributes.transpose() {
+        Err(refusal) if strictness == Strictness::Explains => return Err(refusal),
+        decoded => decoded.ok().flatten().unwrap_or_default(),
+    };
     if !attributes.is_empty() {
         allow_metadata(claims)?;
     }
     if let Some(published) = parameters.get("publish").filter(|value| !value.is_empty()) {
+        if !claims.permission().can_publish {
+            return Err(TokenError::Missing.into());
+        }
         claims.sub = format!("{}#{published}", claims.identity());
         let video = claims.video.get_or_insert_default();
         video.can_subscribe = Some(false);

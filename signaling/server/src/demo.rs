@@ -1,13 +1,15 @@
 //! The demo page of `millrace dev`, and tokens for it. Not served otherwise.
 
+use std::sync::Arc;
+
+use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use signaling_token::TokenBuilder;
 
-use crate::auth::unix_seconds;
+use crate::auth::{Caller, unix_seconds};
 use crate::http::App;
-use crate::query::Parameters;
 use crate::refusal::Refusal;
 
 macro_rules! files {
@@ -46,8 +48,8 @@ fn serve(name: &str) -> Response {
 }
 
 /// `{"token": …}` for a room and an identity.
-pub(crate) async fn token(State(app): State<App>, uri: Uri) -> Response {
-    let parameters = Parameters::of(&uri);
+pub(crate) async fn token(State(app): State<App>, Extension(caller): Extension<Arc<Caller>>) -> Response {
+    let parameters = &caller.parameters;
     let (room, identity) = (parameters.text("room"), parameters.text("identity"));
     let Some((key, secret)) = app.settings.keys.first() else { return Refusal::unavailable().into_response() };
     let grants = TokenBuilder::new(&identity).name(&identity).join(&room);

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -12,9 +13,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use tower::ServiceExt;
 
-use crate::admission::{Version, admit};
+use crate::admission::{Strictness, Version, admit};
+use crate::auth::Caller;
 use crate::node::NodeHandle;
-use crate::query::Parameters;
+use crate::refusal::Refusal;
 use crate::settings::ServerSettings;
 use crate::{cors, demo, socket, twirp};
 
@@ -25,14 +27,11 @@ pub(crate) struct App {
     pub(crate) node: NodeHandle,
 }
 
-/// Address of a client, as an extension of its requests.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
-
 /// Answers requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpService {
     router: Router,
+    settings: Arc<ServerSettings>,
 }
 
 impl HttpService {
@@ -52,7 +51,7 @@ impl HttpService {
                 .route("/demo/token", get(demo::token))
                 .route("/demo/{file}", get(demo::file));
         }
-        Self { router: router.with_state(App { settings, node }) }
+        Self { router: router.with_state(App { settings: Arc::clone(&settings), node }), settings }
     }
 
     /// **Cost**: bounded; bodies are read by Twirp only, after the token was checked.
@@ -62,10 +61,15 @@ impl HttpService {
             return response;
         }
         collapse_slashes(request.uri_mut());
-        request.extensions_mut().insert(Peer(peer));
-        let mut response = match self.router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        let mut response = match Caller::of(request.headers(), request.uri(), peer, &self.settings.keys) {
+            Ok(caller) => {
+                request.extensions_mut().insert(Arc::new(caller));
+                match self.router.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+            Err(error) => refuse(request.uri(), error.into()),
         };
         cors.apply(response.headers_mut());
         response
@@ -95,16 +99,27 @@ fn collapse_slashes(uri: &mut Uri) {
     }
 }
 
-async fn validate_v0(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
-    validate(&app, &headers, &uri, Version::V0).await
+/// Before any route; `validate` tells browsers why.
+fn refuse(uri: &Uri, refusal: Refusal) -> Response {
+    let mut response = refusal.into_response();
+    if matches!(uri.path(), "/rtc/validate" | "/rtc/v1/validate") {
+        cors::allow_any(response.headers_mut());
+    }
+    response
 }
 
-async fn validate_v1(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Response {
-    validate(&app, &headers, &uri, Version::V1).await
+type Validate = (State<App>, Extension<Arc<Caller>>, HeaderMap);
+
+async fn validate_v0((State(app), Extension(caller), headers): Validate) -> Response {
+    validate(&app, &headers, &caller, Version::V0).await
 }
 
-async fn validate(app: &App, headers: &HeaderMap, uri: &Uri, version: Version) -> Response {
-    let mut response = match admit(app, headers, &Parameters::of(uri), version).await {
+async fn validate_v1((State(app), Extension(caller), headers): Validate) -> Response {
+    validate(&app, &headers, &caller, Version::V1).await
+}
+
+async fn validate(app: &App, headers: &HeaderMap, caller: &Caller, version: Version) -> Response {
+    let mut response = match admit(app, headers, caller, version, Strictness::Explains).await {
         Ok(_) => (StatusCode::OK, "success").into_response(),
         Err(refusal) => refusal.into_response(),
     };

@@ -23,6 +23,7 @@ mod refusal;
 mod settings;
 mod socket;
 mod twirp;
+mod upgrade;
 
 pub use http::HttpService;
 pub use listen::Listeners;

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::http::HttpService;
 
@@ -20,6 +22,10 @@ use crate::http::HttpService;
 const HTTP_CONNECTIONS_MAX: usize = 1_024;
 /// Until a request's headers are complete, and between requests.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// An HTTP connection takes no further request after this long: whoever sends requests and reads no answers must not keep a place.
+const CONNECTION_TIME: Duration = Duration::from_secs(60);
+/// For the request under way then: the longest call, and its answer.
+const LAST_ANSWER_TIME: Duration = Duration::from_secs(30);
 /// Of headers with the request line, which alone may have hyper's 65,534 bytes: an offer travels in it.
 const HEADER_BYTES_MAX: usize = 128 << 10;
 const HEADERS_MAX: usize = 100;
@@ -85,7 +91,17 @@ async fn serve(stream: TcpStream, peer: SocketAddr, service: HttpService) {
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Err(error) = connection.await {
-        tracing::debug!(%peer, %error, "connection ended");
+    let mut connection = pin!(connection);
+    let ended = match timeout(CONNECTION_TIME, connection.as_mut()).await {
+        Ok(ended) => Ok(ended),
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_ANSWER_TIME, connection).await
+        }
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "connection ended"),
+        Err(_) => tracing::debug!(%peer, "dropped a connection that does not take its answer"),
     }
 }

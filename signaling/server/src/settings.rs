@@ -37,7 +37,13 @@ pub(crate) fn exceeds(bytes: usize, maximum: u32) -> bool {
 pub(crate) fn node_facts(row: &NodeRow, config: &Config) -> NodeFacts {
     let count = row.address_count as usize;
     let addresses = row.addresses.iter().zip(&row.advertised).take(count);
-    let candidates = addresses.filter_map(|(local, advertised)| advertised.get().or_else(|| local.get())).collect();
+    let mut candidates = Vec::with_capacity(count);
+    for address in addresses.filter_map(|(local, advertised)| advertised.get().or_else(|| local.get())) {
+        // `rtc.node_ip` stands for every local address.
+        if !candidates.contains(&address) {
+            candidates.push(address);
+        }
+    }
     let urls: Vec<String> = config.rtc.stun_servers.iter().map(|server| format!("stun:{server}")).collect();
     let ice_servers =
         if urls.is_empty() { Vec::new() } else { vec![proto::IceServer { urls, ..proto::IceServer::default() }] };

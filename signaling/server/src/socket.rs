@@ -1,81 +1,73 @@
 //! One client's WebSocket: the upgrade after the session has begun, then frames both ways (PROTOCOL §2.1, §2.11).
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::Extension;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message as WsMessage, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, extract::ws::close_code};
-use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use signaling_protocol::Message;
 use signaling_protocol::proto::{self, SignalRequest, SignalResponse, signal_request, signal_response};
-use tokio::sync::mpsc;
-use tokio::time::{interval, sleep, timeout};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Interval, interval, timeout};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message as WsMessage, Utf8Bytes};
 
-use crate::admission::{Version, admit};
-use crate::http::{App, Peer};
+use crate::admission::{Strictness, Version, admit};
+use crate::auth::Caller;
+use crate::http::App;
 use crate::node::Connection;
-use crate::outgoing::{Frame, Frames};
-use crate::query::Parameters;
+use crate::outgoing::{Encoded, Frame, Frames, Kind};
 use crate::refusal::Refusal;
+use crate::upgrade::{Opcode, Stream, Upgrade, put_head};
 
 /// The first message of a session; LiveKit gives up after three tries of 3 s.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Without a frame, pongs included, for this long the socket is lost: four pings.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
-/// One message to a client that takes nothing.
+/// What is written together, to a client that takes nothing.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the closing handshake and what was queued before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
-/// Answers to pings waiting for the writer; more pings get none.
-const PONGS_MAX: usize = 16;
-/// Written together before a flush.
-const WRITE_BUFFER_BYTES: usize = 32 << 10;
-/// Allocated per connection for its life; signal messages are small, and larger ones are read in parts. The default is 128 KiB.
-const READ_BUFFER_BYTES: usize = 4 << 10;
-
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+/// Messages that are ready together are written together: a join's share a segment.
+const WRITE_BYTES: usize = 16 << 10;
 
 pub(crate) async fn v0(
     State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    uri: Uri,
-    upgrade: Upgrade,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: Request<Body>,
 ) -> Response {
-    open(app, peer, &headers, &uri, upgrade, Version::V0).await
+    open(&app, &caller, request, Version::V0).await
 }
 
 pub(crate) async fn v1(
     State(app): State<App>,
-    Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    uri: Uri,
-    upgrade: Upgrade,
+    Extension(caller): Extension<Arc<Caller>>,
+    request: Request<Body>,
 ) -> Response {
-    open(app, peer, &headers, &uri, upgrade, Version::V1).await
+    open(&app, &caller, request, Version::V1).await
 }
 
-async fn open(app: App, peer: Peer, headers: &HeaderMap, uri: &Uri, upgrade: Upgrade, version: Version) -> Response {
-    let Ok(upgrade) = upgrade else { return StatusCode::NOT_FOUND.into_response() };
-    let session = match begin(&app, peer, headers, uri, version).await {
+async fn open(app: &App, caller: &Caller, mut request: Request<Body>, version: Version) -> Response {
+    let Some(upgrade) = Upgrade::of(&mut request) else { return StatusCode::NOT_FOUND.into_response() };
+    let session = match begin(app, caller, request.headers(), version).await {
         Ok(session) => session,
         Err(refusal) => return refusal.into_response(),
     };
     let bytes_max = app.settings.limit.signal_message_size_limit;
-    let bytes_max = if bytes_max == 0 { usize::MAX } else { bytes_max as usize };
-    upgrade
-        .max_message_size(bytes_max)
-        .max_frame_size(bytes_max)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .on_upgrade(move |socket| run(socket, session))
+    let (response, stream) = upgrade.accept(if bytes_max == 0 { usize::MAX } else { bytes_max as usize });
+    tokio::spawn(async move {
+        // A client that went away before the answer drops the session's connection here.
+        if let Some(stream) = stream.await {
+            run(stream, session).await;
+        }
+    });
+    response
 }
 
 /// A session whose first message is there.
@@ -85,65 +77,90 @@ struct Session {
     first: Frame,
 }
 
-async fn begin(app: &App, peer: Peer, headers: &HeaderMap, uri: &Uri, version: Version) -> Result<Session, Refusal> {
-    let mut admitted = admit(app, headers, &Parameters::of(uri), version).await?;
-    admitted.request.client.address = peer.0.ip().to_string();
+async fn begin(app: &App, caller: &Caller, headers: &HeaderMap, version: Version) -> Result<Session, Refusal> {
+    let admitted = admit(app, headers, caller, version, Strictness::Overlooks).await?;
     let (connection, mut frames) = app.node.join(admitted.room, admitted.request).await?;
     match timeout(SESSION_TIMEOUT, frames.next()).await {
-        Ok(Some(first @ Frame::Message(_))) => Ok(Session { connection, frames, first }),
-        _ => Err(Refusal::no_session()),
-    }
-}
-
-async fn run(socket: WebSocket, session: Session) {
-    let Session { connection, frames, first } = session;
-    let (sink, stream) = socket.split();
-    let (pongs, waiting_pongs) = mpsc::channel(PONGS_MAX);
-    let json = AtomicBool::new(false);
-    let reader = Reader { stream, connection: &connection, pongs, json: &json };
-    let writer = Writer { sink, frames, pongs: waiting_pongs, json: &json, left: false };
-    tokio::select! {
-        () = reader.run() => {}
-        () = writer.run(first) => {}
-    }
-}
-
-struct Reader<'a> {
-    stream: SplitStream<WebSocket>,
-    connection: &'a Connection,
-    pongs: mpsc::Sender<SignalResponse>,
-    json: &'a AtomicBool,
-}
-
-impl Reader<'_> {
-    async fn run(mut self) {
-        while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, self.stream.next()).await {
-            let request = match message {
-                WsMessage::Binary(bytes) => {
-                    self.json.store(false, Ordering::Relaxed);
-                    SignalRequest::decode(bytes).ok()
-                }
-                WsMessage::Text(text) => {
-                    self.json.store(true, Ordering::Relaxed);
-                    serde_json::from_str(text.as_str()).ok()
-                }
-                WsMessage::Ping(_) | WsMessage::Pong(_) => continue,
-                WsMessage::Close(_) => break,
-            };
-            let Some(request) = request else {
-                tracing::debug!(connection = self.connection.id(), "unreadable signal message");
-                return;
-            };
-            if !self.take(request).await {
-                return;
-            }
+        // A refused resume is a session of one message that the client must read; a refused join is none.
+        Ok(Some(Frame::Message(first))) if first.kind != (Kind::Leave { ends: true }) => {
+            Ok(Session { connection, frames, first: Frame::Message(first) })
         }
-        // The stream goes on until the closing handshake is done; what still comes has no meaning.
-        let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
+        _ => {
+            app.node.note_refused();
+            Err(Refusal::no_session())
+        }
+    }
+}
+
+async fn run(stream: Stream, session: Session) {
+    let Session { connection, frames, first } = session;
+    let overrun = Arc::clone(&frames.overrun);
+    let socket = Socket { stream, connection, frames, json: false, left: false, heard: Instant::now() };
+    tokio::select! {
+        biased;
+        () = overrun.notified() => {}
+        () = socket.run(first) => {}
+    }
+}
+
+struct Socket {
+    stream: Stream,
+    connection: Connection,
+    frames: Frames,
+    /// The client's last frame was text: it gets JSON.
+    json: bool,
+    /// The last message was `leave`: a normal close is right.
+    left: bool,
+    /// When the client's last frame came.
+    heard: Instant,
+}
+
+impl Socket {
+    async fn run(mut self, first: Frame) {
+        let mut pings = interval(PING_INTERVAL);
+        pings.reset();
+        let mut alive = self.write(first).await;
+        while alive {
+            alive = self.turn(&mut pings).await;
+        }
     }
 
-    /// `false` once the node is gone.
-    async fn take(&mut self, request: SignalRequest) -> bool {
+    /// `false` when the connection has ended.
+    async fn turn(&mut self, pings: &mut Interval) -> bool {
+        tokio::select! {
+            frame = self.frames.next() => match frame {
+                Some(frame) => self.write(frame).await,
+                None => false,
+            },
+            message = self.stream.next() => match message {
+                Some(Ok(message)) => self.take(message).await,
+                Some(Err(_)) | None => false,
+            },
+            _ = pings.tick() => self.heard.elapsed() < SILENCE_MAX && self.ping().await,
+        }
+    }
+
+    async fn take(&mut self, message: WsMessage) -> bool {
+        self.heard = Instant::now();
+        let request = match message {
+            WsMessage::Binary(bytes) => {
+                self.json = false;
+                SignalRequest::decode(bytes).ok()
+            }
+            WsMessage::Text(text) => {
+                self.json = true;
+                serde_json::from_str(text.as_str()).ok()
+            }
+            WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_) => return true,
+            WsMessage::Close(_) => {
+                self.drain().await;
+                return false;
+            }
+        };
+        let Some(request) = request else {
+            tracing::debug!(connection = self.connection.id(), "unreadable signal message");
+            return false;
+        };
         let now = unix_ms();
         let pong = match &request.message {
             // A message of a later protocol.
@@ -154,108 +171,83 @@ impl Reader<'_> {
             }
             Some(_) => return self.connection.signal(request).await,
         };
-        let _ = self.pongs.try_send(SignalResponse { message: Some(pong) });
-        true
-    }
-}
-
-struct Writer<'a> {
-    sink: SplitSink<WebSocket, WsMessage>,
-    frames: Frames,
-    pongs: mpsc::Receiver<SignalResponse>,
-    json: &'a AtomicBool,
-    /// The last message was `leave`: a normal close is right.
-    left: bool,
-}
-
-impl Writer<'_> {
-    async fn run(mut self, first: Frame) {
-        let overrun = std::sync::Arc::clone(&self.frames.overrun);
-        tokio::select! {
-            biased;
-            () = overrun.notified() => {}
-            () = self.write_all(first) => {}
-        }
+        self.write(Frame::Message(Encoded::of(&SignalResponse { message: Some(pong) }))).await
     }
 
-    async fn write_all(&mut self, first: Frame) {
-        let mut pings = interval(PING_INTERVAL);
-        pings.reset();
-        if !self.write_frame(first).await {
-            return;
-        }
-        loop {
-            let alive = tokio::select! {
-                biased;
-                Some(pong) = self.pongs.recv() => self.write_message(&pong).await,
-                frame = self.frames.next() => match frame {
-                    Some(frame) => self.write_frame(frame).await,
-                    None => return,
-                },
-                _ = pings.tick() => self.write(WsMessage::Ping(Vec::new().into())).await,
-            };
-            if !alive {
-                return;
+    /// A frame, and those that are ready behind it.
+    async fn write(&mut self, first: Frame) -> bool {
+        let mut out = Vec::new();
+        let mut next = Some(first);
+        while let Some(frame) = next {
+            match frame {
+                Frame::Message(message) => {
+                    self.left = matches!(message.kind, Kind::Leave { .. });
+                    if !self.put(&mut out, &message).await {
+                        return false;
+                    }
+                }
+                Frame::Close(code) => {
+                    if self.send(&out, &[]).await {
+                        self.close(code).await;
+                    }
+                    return false;
+                }
             }
+            next = if out.len() < WRITE_BYTES { self.frames.ready() } else { None };
         }
+        self.send(&out, &[]).await
     }
 
-    async fn write_frame(&mut self, frame: Frame) -> bool {
-        match frame {
-            Frame::Message(message) => {
-                self.left = matches!(message.message, Some(signal_response::Message::Leave(_)));
-                self.write_message(&message).await
+    /// Small messages gather in `out`; a large one goes from where it lies.
+    async fn put(&mut self, out: &mut Vec<u8>, message: &Encoded) -> bool {
+        if self.json {
+            let decoded = SignalResponse::decode(message.bytes.clone()).ok();
+            if let Some(text) = decoded.and_then(|message| serde_json::to_string(&message).ok()) {
+                put_head(out, Opcode::Text, text.len());
+                out.extend_from_slice(text.as_bytes());
             }
-            Frame::Encoded(bytes) => {
-                self.left = false;
-                self.write_encoded(bytes).await
-            }
-            Frame::Close(code) => {
-                self.close(code).await;
-                false
-            }
+            return true;
         }
+        put_head(out, Opcode::Binary, message.bytes.len());
+        if message.bytes.len() < WRITE_BYTES {
+            out.extend_from_slice(&message.bytes);
+            return true;
+        }
+        let sent = self.send(out, &message.bytes).await;
+        out.clear();
+        sent
     }
 
-    async fn write_message(&mut self, message: &SignalResponse) -> bool {
-        let message = if self.json.load(Ordering::Relaxed) {
-            match serde_json::to_string(message) {
-                Ok(text) => WsMessage::Text(Utf8Bytes::from(text)),
-                Err(_) => return true,
-            }
-        } else {
-            WsMessage::Binary(message.encode_to_vec().into())
-        };
-        self.write(message).await
+    async fn ping(&mut self) -> bool {
+        let mut out = Vec::new();
+        put_head(&mut out, Opcode::Ping, 0);
+        self.send(&out, &[]).await
     }
 
-    async fn write_encoded(&mut self, bytes: Bytes) -> bool {
-        if !self.json.load(Ordering::Relaxed) {
-            return self.write(WsMessage::Binary(bytes)).await;
-        }
-        match SignalResponse::decode(bytes) {
-            Ok(message) => self.write_message(&message).await,
-            Err(_) => true,
-        }
-    }
-
-    /// Flushes when nothing else waits, so that a join's messages share a segment.
-    async fn write(&mut self, message: WsMessage) -> bool {
+    /// Behind what tungstenite has to write, its pongs, so that frames stay whole.
+    async fn send(&mut self, head: &[u8], body: &[u8]) -> bool {
         let write = async {
-            self.sink.feed(message).await?;
-            if self.frames.is_empty() { self.sink.flush().await } else { Ok(()) }
+            self.stream.flush().await.ok()?;
+            let socket = self.stream.get_mut();
+            socket.write_all(head).await.ok()?;
+            socket.write_all(body).await.ok()
         };
-        matches!(timeout(SEND_TIMEOUT, write).await, Ok(Ok(())))
+        matches!(timeout(SEND_TIMEOUT, write).await, Ok(Some(())))
     }
 
-    /// JavaScript clients come back at once after any code but 1000 (PROTOCOL §2.1). The reader sees the peer's answer.
+    /// JavaScript clients come back at once after any code but 1000 (PROTOCOL §2.1).
     async fn close(&mut self, code: u16) {
-        let code = if code == close_code::NORMAL && !self.left { close_code::AWAY } else { code };
+        let code = CloseCode::from(code);
+        let code = if code == CloseCode::Normal && !self.left { CloseCode::Away } else { code };
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static("") };
-        let sent = timeout(CLOSE_TIMEOUT, self.sink.send(WsMessage::Close(Some(frame)))).await;
-        if matches!(sent, Ok(Ok(()))) {
-            sleep(CLOSE_TIMEOUT).await;
+        if matches!(timeout(CLOSE_TIMEOUT, self.stream.close(Some(frame))).await, Ok(Ok(()))) {
+            self.drain().await;
         }
+    }
+
+    /// The stream goes on until the closing handshake is done; what still comes has no meaning.
+    async fn drain(&mut self) {
+        let _ = timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = self.stream.next().await {} }).await;
     }
 }
 

@@ -4,19 +4,20 @@ mod error;
 mod other_services;
 mod room_service;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use signaling_protocol::{json, service};
-use signaling_token::{Claims, TokenError};
+use signaling_token::Claims;
 use tokio::time::timeout;
 
-use crate::auth;
+use crate::auth::Caller;
 use crate::http::App;
-use crate::query::Parameters;
 use error::TwirpError;
 
 /// Without `X-Twirp-Timeout-Ms`, and at most.
@@ -69,9 +70,10 @@ fn no_handler(request: &Request<Body>) -> TwirpError {
 pub(crate) async fn call(
     State(app): State<App>,
     Path((service, method)): Path<(String, String)>,
+    Extension(caller): Extension<Arc<Caller>>,
     request: Request<Body>,
 ) -> Response<Body> {
-    match answer(&app, &service, &method, request).await {
+    match answer(&app, &caller, (&service, &method), request).await {
         Ok((encoding, body)) => ([(header::CONTENT_TYPE, encoding.content_type())], body).into_response(),
         Err(error) => error.into_response(),
     }
@@ -79,8 +81,8 @@ pub(crate) async fn call(
 
 async fn answer(
     app: &App,
-    service: &str,
-    method: &str,
+    caller: &Caller,
+    (service, method): (&str, &str),
     request: Request<Body>,
 ) -> Result<(Encoding, Bytes), TwirpError> {
     let Some(known) = service::method(service, method) else { return Err(no_handler(&request)) };
@@ -93,7 +95,8 @@ async fn answer(
         let text = format!("unexpected Content-Type: {:?}", found.unwrap_or_default());
         return Err(TwirpError::bad_route(&request, text));
     };
-    let claims = claims(app, &request)?;
+    // Before the body is read, so that strangers cost a header only.
+    let claims = caller.claims.as_ref().ok_or_else(TwirpError::denied)?;
     let longest = longest(request.headers());
     let body = read_body(app, request).await?;
     let body = match encoding {
@@ -102,7 +105,7 @@ async fn answer(
             .map_err(|_| TwirpError::malformed("the json request could not be decoded"))?
             .into(),
     };
-    let call = Call { app, method, claims: &claims, body: &body };
+    let call = Call { app, method, claims, body: &body };
     let reply = timeout(longest, dispatch(service, &call))
         .await
         .map_err(|_| TwirpError::new("deadline_exceeded", "the request took too long"))??;
@@ -121,15 +124,6 @@ async fn dispatch(service: &str, call: &Call<'_>) -> Result<Vec<u8>, TwirpError>
         "livekit.AgentDispatchService" => other_services::agent_dispatch(call),
         _ => other_services::without_redis(service, call),
     }
-}
-
-/// Before the body is read, so that strangers cost a header only.
-fn claims(app: &App, request: &Request<Body>) -> Result<Claims, TwirpError> {
-    let parameters = Parameters::of(request.uri());
-    auth::claims(request.headers(), &parameters, &app.settings.keys).map_err(|error| match error {
-        TokenError::Missing => TwirpError::denied(),
-        error => TwirpError::new("unauthenticated", error.to_string()),
-    })
 }
 
 fn longest(headers: &HeaderMap) -> Duration {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::error::{NAME_BYTES_MAX, TokenError};
+use crate::error::TokenError;
 use crate::grant::{ParticipantKind, Permission, VideoGrant};
 
 /// The claims of a LiveKit token. Times are seconds since 1970.
@@ -67,7 +67,7 @@ impl Claims {
         self.video.as_ref().map(VideoGrant::permission).unwrap_or_default()
     }
 
-    /// The room and identity with which the bearer may join. Checks stand in the reference's order.
+    /// The room and identity with which the bearer may join, of any length. Checks stand in the reference's order.
     pub fn join(&self) -> Result<(&str, &str), TokenError> {
         let video = self.video.as_ref().ok_or(TokenError::Missing)?;
         if !video.room_join {
@@ -77,14 +77,8 @@ impl Claims {
         if identity.is_empty() {
             return Err(TokenError::NoIdentity);
         }
-        if identity.len() > NAME_BYTES_MAX {
-            return Err(TokenError::IdentityTooLong);
-        }
         if room.is_empty() {
             return Err(TokenError::NoRoom);
-        }
-        if room.len() > NAME_BYTES_MAX {
-            return Err(TokenError::RoomTooLong);
         }
         Ok((room, identity))
     }

@@ -27,18 +27,13 @@ pub enum TokenError {
     Denied,
     NoIdentity,
     NoRoom,
-    RoomTooLong,
-    IdentityTooLong,
 }
-
-/// Longest room name and identity, bytes.
-pub(crate) const NAME_BYTES_MAX: usize = 256;
 
 impl TokenError {
     /// HTTP status. Missing permission is 401, never 403: clients treat it as final.
     pub const fn status(&self) -> u16 {
         match self {
-            Self::NoIdentity | Self::NoRoom | Self::RoomTooLong | Self::IdentityTooLong => 400,
+            Self::NoIdentity | Self::NoRoom => 400,
             _ => 401,
         }
     }
@@ -57,10 +52,6 @@ impl fmt::Display for TokenError {
             Self::Denied => f.write_str("permissions denied"),
             Self::NoIdentity => f.write_str("identity cannot be empty"),
             Self::NoRoom => f.write_str("no room name"),
-            Self::RoomTooLong => write!(f, "room name length exceeds limits: max length {NAME_BYTES_MAX}"),
-            Self::IdentityTooLong => {
-                write!(f, "participant identity length exceeds limits: max length {NAME_BYTES_MAX}")
-            }
         }
     }
 }

@@ -114,13 +114,6 @@ fn joining_needs_grant_identity_and_room_in_that_order() {
     assert_eq!(join(json!({"iss": "devkey", "video": {"room": "r"}})), refused(401, "permissions denied"));
     assert_eq!(join(json!({"iss": "devkey", "video": {"roomJoin": true}})), refused(400, "identity cannot be empty"));
     assert_eq!(join(json!({"iss": "devkey", "sub": "a", "video": {"roomJoin": true}})), refused(400, "no room name"));
-    let long = "x".repeat(257);
-    let mut claims = base();
-    claims["video"]["room"] = json!(long);
-    assert_eq!(join(claims).unwrap_err().0, 400);
-    let mut claims = base();
-    claims["sub"] = json!(long);
-    assert_eq!(join(claims).unwrap_err().0, 400);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `millrace dev` and `millrace run`: from a configuration to a node, and what is printed when it is ready.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,9 +12,6 @@ use signaling_token::TokenBuilder;
 use crate::holder::{self, Started};
 use crate::node::NodePlan;
 use crate::token::unix_seconds;
-
-/// Sessions of 10,000 participants at 2 KiB, each half of the journal.
-const JOURNAL_BYTES: usize = 32 << 20;
 
 #[derive(Debug, Args)]
 pub struct DevArguments {
@@ -76,6 +73,9 @@ pub fn dev(arguments: &DevArguments) -> Result<ExitCode> {
     if let Some(port) = arguments.udp_port {
         config.rtc.udp_port = PortRange::one(port);
     }
+    if config.bind_addresses.iter().any(|ip| !ip.is_loopback()) {
+        eprintln!("holder: development mode gives tokens to everybody who reaches {:?}", config.bind_addresses);
+    }
     start(config, &arguments.common, true)
 }
 
@@ -119,23 +119,16 @@ fn start(mut config: Config, common: &CommonArguments, dev: bool) -> Result<Exit
 fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let limits = config.millrace.limits(cores);
-    let ports = config.rtc.udp_port;
-    if ports.first != ports.last {
-        eprintln!(
-            "holder: configuration note: rtc.udp_port is a range; this version uses its first port, {}",
-            ports.first
-        );
-    }
-    let wildcard = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
+    let wildcard = vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
     let http = if config.bind_addresses.is_empty() { &wildcard } else { &config.bind_addresses };
     Ok(NodePlan {
         limits,
         http_addresses: http.iter().map(|ip| SocketAddr::new(*ip, config.port)).collect(),
-        udp_addresses: udp_addresses(config)?,
-        udp_port: ports.first,
-        advertised: config.rtc.node_ip.v4.map(IpAddr::V4).or(config.rtc.node_ip.v6.map(IpAddr::V6)),
+        udp_addresses: udp_addresses(config, dev)?,
+        udp_port: config.rtc.udp_port.first,
+        advertised: [config.rtc.node_ip.v4.map(IpAddr::V4), config.rtc.node_ip.v6.map(IpAddr::V6)],
         config: serde_json::to_vec(config)?,
-        journal_bytes: JOURNAL_BYTES,
+        journal_bytes: config.millrace.journal_bytes,
         dev,
         pin_cores: !dev && limits.workers <= cores,
         packet_io: config.millrace.packet_io.name(),
@@ -143,15 +136,21 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
     })
 }
 
-/// The addresses for media: those bound for signaling, or every one of the machine.
-fn udp_addresses(config: &Config) -> Result<Vec<IpAddr>> {
+/// The addresses for media: every one of the machine, as `bind_addresses` is about signaling, which often has a proxy before it.
+/// Only in development, and where clients are on this machine alone, they are those of signaling.
+fn udp_addresses(config: &Config, dev: bool) -> Result<Vec<IpAddr>> {
     let named: Vec<IpAddr> = config.bind_addresses.iter().copied().filter(|ip| !ip.is_unspecified()).collect();
-    if !named.is_empty() && named.iter().any(|ip| !ip.is_loopback() || config.rtc.enable_loopback_candidate) {
+    let local = config.rtc.enable_loopback_candidate && named.iter().all(IpAddr::is_loopback);
+    if !named.is_empty() && (dev || local) {
         return Ok(named);
     }
     let mut addresses = engine_io::socket::local_addresses(config.rtc.enable_loopback_candidate)
         .context("cannot list the addresses of this machine")?;
+    let all = addresses.len();
     addresses.truncate(engine_table::ADDRESSES_MAX);
+    if addresses.len() < all {
+        eprintln!("holder: this machine has {all} addresses, media uses only {addresses:?}");
+    }
     anyhow::ensure!(
         !addresses.is_empty(),
         "no address for media: this machine has only loopback; set rtc.enable_loopback_candidate to use it"

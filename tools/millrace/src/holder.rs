@@ -157,9 +157,10 @@ impl Holder {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let mut hurry = at_once;
         for role in [Role::Signaling, Role::Courier, Role::Engine] {
-            let again = rustix::io::read(self.signals.as_fd(), &mut [0u8; 64]).is_ok_and(|bytes| bytes > 0);
-            self.children[role as usize].end(&self.node, at_once || again);
+            self.children[role as usize].end(&self.node, hurry, self.signals.as_fd());
+            hurry |= rustix::io::read(self.signals.as_fd(), &mut [0u8; 64]).is_ok_and(|bytes| bytes > 0);
         }
     }
 }

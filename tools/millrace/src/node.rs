@@ -1,6 +1,6 @@
 //! What a node owns for its life: sockets, shared memory, eventfds. Made once by the holder, inherited by every child.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
@@ -10,10 +10,15 @@ use engine_table::{
     SignalingRegion, SocketAddress, Text, map,
 };
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::handoff::Handoff;
 use crate::identity;
+
+/// Clients that wait while signaling restarts: all of a node come back at once. The kernel cuts it to net.core.somaxconn.
+const BACKLOG: i32 = 4_096;
 
 /// What the configuration asks for.
 #[derive(Debug)]
@@ -22,8 +27,8 @@ pub struct NodePlan {
     pub http_addresses: Vec<SocketAddr>,
     pub udp_addresses: Vec<IpAddr>,
     pub udp_port: u16,
-    /// What candidates say instead of the local address (`rtc.node_ip`).
-    pub advertised: Option<IpAddr>,
+    /// What candidates say instead of local addresses of the same family (`rtc.node_ip`).
+    pub advertised: [Option<IpAddr>; 2],
     /// JSON of the configuration, for signaling.
     pub config: Vec<u8>,
     pub journal_bytes: usize,
@@ -210,12 +215,33 @@ fn bind_http(addresses: &[SocketAddr]) -> Result<(Vec<OwnedFd>, u16)> {
     let mut listeners = Vec::new();
     for address in addresses {
         let address = SocketAddr::new(address.ip(), port);
-        let listener = TcpListener::bind(address).map_err(|error| cannot_listen(address, &error))?;
-        listener.set_nonblocking(true)?;
-        port = listener.local_addr()?.port();
-        listeners.push(listener.into());
+        match listen(address) {
+            Ok(listener) => {
+                port = SocketAddr::try_from(rustix::net::getsockname(&listener)?)?.port();
+                listeners.push(listener);
+            }
+            // "Every address" of a machine without IPv6.
+            Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {}
+            Err(error) => return Err(cannot_listen(address, &error.into())),
+        }
     }
     Ok((listeners, port))
+}
+
+/// IPv6 alone on IPv6 addresses, so that both wildcards can be bound.
+fn listen(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let (family, flags) = match address {
+        SocketAddr::V4(_) => (AddressFamily::INET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK),
+        SocketAddr::V6(_) => (AddressFamily::INET6, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK),
+    };
+    let listener = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&listener, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&listener, true)?;
+    }
+    rustix::net::bind(&listener, &address)?;
+    rustix::net::listen(&listener, BACKLOG)?;
+    Ok(listener)
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
@@ -249,7 +275,8 @@ fn node_row(plan: &NodePlan, udp: &[SocketAddr], http_port: u16, fingerprint: [u
     row.video_hold_us = plan.video_hold_us;
     for (i, address) in udp.iter().enumerate() {
         row.addresses[i] = SocketAddress::new(*address);
-        if let Some(ip) = plan.advertised.filter(|ip| ip.is_ipv4() == address.is_ipv4()) {
+        let advertised = plan.advertised.into_iter().flatten().find(|ip| ip.is_ipv4() == address.is_ipv4());
+        if let Some(ip) = advertised {
             row.advertised[i] = SocketAddress::new(SocketAddr::new(ip, address.port()));
         }
     }

@@ -1,6 +1,6 @@
 //! Starts the children, notices their deaths, starts them again with the same memory and sockets.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -101,15 +101,16 @@ impl Supervised {
         Ok(Some(Death::Restarting))
     }
 
-    /// Asks the process to end, waits, and kills it if it does not.
-    pub fn end(&mut self, node: &Node, at_once: bool) {
+    /// Asks the process to end, waits, and kills it if it does not, or when `hurry` becomes readable: a second signal.
+    pub fn end(&mut self, node: &Node, at_once: bool, hurry: BorrowedFd<'_>) {
         let (Some(mut child), Some(pidfd)) = (self.child.take(), self.pidfd.take()) else { return };
         let wait = if at_once { Duration::ZERO } else { END_WAIT };
         let _ = rustix::io::write(&node.shutdown[self.role as usize], &1u64.to_ne_bytes());
         let timeout = Timespec { tv_sec: wait.as_secs().cast_signed(), tv_nsec: 0 };
-        let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)).is_ok_and(|ready| ready > 0);
-        if !ended {
-            if !at_once {
+        let mut watched = [PollFd::new(&pidfd, PollFlags::IN), PollFd::from_borrowed_fd(hurry, PollFlags::IN)];
+        let ready = poll(&mut watched, Some(&timeout)).unwrap_or(0);
+        if ready == 0 || !watched[0].revents().contains(PollFlags::IN) {
+            if ready == 0 && !at_once {
                 eprintln!("holder: {} did not end within {} s, killed", self.role.name(), END_WAIT.as_secs());
             }
             let _ = pidfd_send_signal(&pidfd, Signal::KILL);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engine_base::{DataRef, EgressRef, IngressRef, TimeNs, TransportRef};
 use engine_table::*;
 use signaling_program::{RowAllocator, RowChange};
+use signaling_protocol::Message as _;
 use signaling_protocol::proto::{self, signal_request, signal_response::Message};
 use signaling_room::*;
 use signaling_token::{Claims, VideoGrant};
@@ -315,6 +316,10 @@ impl World {
                 self.messages += 1;
                 assert!(!self.closed.contains_key(&connection), "nothing is sent on a closed socket");
                 self.sent.entry(connection).or_default().extend(message.message);
+            }
+            Effect::SendEncoded { connection, message } => {
+                let message = Box::new(proto::SignalResponse::decode(&message[..]).expect("a message"));
+                self.perform_one(Effect::Send { connection, message });
             }
             Effect::Broadcast { connections, message } => {
                 for connection in connections {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine_base::{TimeNs, WallOffset};
-use engine_table::{CourierRegion, EngineRegion, Journal, NodeRow, RingProducer, SignalingRegion};
+use engine_table::{CourierRegion, EngineRegion, Journal, NodeRow, RingProducer, SignalingFigure, SignalingRegion};
 use signaling_config::Config;
 use signaling_program::Program;
 use signaling_protocol::proto::signal_response;
@@ -23,7 +23,7 @@ use crate::node::observe::{self, Observer};
 use crate::node::outbox::{Delivery, Outbox};
 use crate::node::rooms::Rooms;
 use crate::node::wakes::{Wakes, watch, woken};
-use crate::outgoing::Frame;
+use crate::outgoing::{Encoded, Frame, Kind};
 use crate::settings::{node_facts, room_defaults};
 
 /// Inputs handled before observed rows and deadlines get their turn again.
@@ -79,19 +79,6 @@ pub(super) struct Facts {
     pub(super) auto_create: bool,
 }
 
-/// Places of [`SignalingRegion::figure`].
-pub(super) mod figure {
-    pub(in crate::node) const ROOMS: usize = 0;
-    pub(in crate::node) const PARTICIPANTS: usize = 1;
-    pub(in crate::node) const SOCKETS: usize = 2;
-    pub(in crate::node) const JOINS: usize = 3;
-    pub(in crate::node) const RESUMES: usize = 4;
-    pub(in crate::node) const JOURNAL_BYTES: usize = 5;
-    pub(in crate::node) const ADOPTION_NS: usize = 6;
-    pub(in crate::node) const LATE: usize = 7;
-    pub(in crate::node) const SLOW_CLIENTS: usize = 8;
-}
-
 impl Node {
     /// Raises the epoch, replays the journal and brings every row to where it should be. **Cost**: reads every row and record;
     /// accept connections only afterwards.
@@ -127,7 +114,7 @@ impl Node {
         node.restore();
         node.turn(clock::now());
         node.count();
-        node.set_figure(figure::ADOPTION_NS, clock::now().since(begun));
+        node.set_figure(SignalingFigure::AdoptionNs, clock::now().since(begun));
         (node, handle)
     }
 
@@ -182,7 +169,7 @@ impl Node {
         }
         self.deliver();
         while let Some((connection, room)) = self.clients.next_lost() {
-            self.add_figure(figure::SLOW_CLIENTS);
+            self.add_figure(SignalingFigure::SlowClients);
             self.step(&room, Input::SocketLost { connection });
         }
         if levels_due {
@@ -259,7 +246,11 @@ impl Node {
                     self.index.note(room, &change);
                 }
                 Effect::Send { connection, message } => {
-                    self.push(Delivery::Frame { connection, frame: Frame::Message(message) });
+                    self.push(Delivery::Frame { connection, frame: Frame::Message(Encoded::of(&message)) });
+                }
+                Effect::SendEncoded { connection, message } => {
+                    let frame = Frame::Message(Encoded { bytes: message.into(), kind: Kind::Plain });
+                    self.push(Delivery::Frame { connection, frame });
                 }
                 Effect::Broadcast { connections, message } => self.broadcast(&connections, &message),
                 Effect::RefreshToken { connection, claims } => {
@@ -299,22 +290,27 @@ impl Node {
         let participants = self.rooms.count_participants();
         let [_, ingresses, egresses, _] = self.program.usage();
         self.shared.set_tracks((ingresses + egresses) as u64);
-        for (place, value) in [
-            (figure::ROOMS, self.rooms.len() as u64),
-            (figure::PARTICIPANTS, participants),
-            (figure::SOCKETS, self.shared.sockets()),
-            (figure::JOURNAL_BYTES, self.journal.usage().0 as u64),
+        for (figure, value) in [
+            (SignalingFigure::Rooms, self.rooms.len() as u64),
+            (SignalingFigure::Participants, participants),
+            (SignalingFigure::Sockets, self.shared.sockets()),
+            (SignalingFigure::JournalBytes, self.journal.usage().0 as u64),
         ] {
-            self.set_figure(place, value);
+            self.set_figure(figure, value);
         }
+        self.add_to_figure(SignalingFigure::RefusedJoins, self.shared.take_refused());
     }
 
-    fn set_figure(&self, place: usize, value: u64) {
-        self.regions.signaling.figure(place).store(value, Ordering::Relaxed);
+    fn set_figure(&self, figure: SignalingFigure, value: u64) {
+        self.regions.signaling.figure(figure).store(value, Ordering::Relaxed);
     }
 
-    pub(super) fn add_figure(&self, place: usize) {
-        self.regions.signaling.figure(place).fetch_add(1, Ordering::Relaxed);
+    pub(super) fn add_figure(&self, figure: SignalingFigure) {
+        self.add_to_figure(figure, 1);
+    }
+
+    pub(super) fn add_to_figure(&self, figure: SignalingFigure, count: u64) {
+        self.regions.signaling.figure(figure).fetch_add(count, Ordering::Relaxed);
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use engine_table::SignalingFigure;
 use signaling_protocol::proto::{self, signal_response};
 use signaling_room::{ApiCall, ApiError, ApiReply, ConnectionId, Input, JoinRequest, Room, RoomSettings};
 use tokio::sync::oneshot;
 
-use crate::node::actor::{Node, figure};
+use crate::node::actor::Node;
 use crate::node::handle::{NodeCall, NodeReply};
 use crate::node::outbox::Delivery;
 use crate::outgoing::{Frame, Outgoing};
@@ -30,7 +31,7 @@ impl Node {
             }
             None => return,
         };
-        self.add_figure(if resumes { figure::RESUMES } else { figure::JOINS });
+        self.add_figure(if resumes { SignalingFigure::Resumes } else { SignalingFigure::Joins });
         self.clients.add(connection, Arc::clone(&name), outgoing);
         self.step(&name, Input::Join(request));
     }
@@ -54,6 +55,7 @@ impl Node {
     }
 
     pub(super) fn call(&mut self, call: NodeCall, reply: oneshot::Sender<Result<NodeReply, ApiError>>) {
+        self.add_figure(SignalingFigure::ApiCalls);
         let (room, call) = match call {
             NodeCall::ListRooms { names } => {
                 let _ = reply.send(Ok(NodeReply::Rooms(self.rooms.infos(&names))));

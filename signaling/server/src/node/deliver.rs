@@ -2,18 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::body::Bytes;
-use engine_table::{DataCommand, ReplayCommand, RingProducer, Text, data_command};
-use signaling_protocol::Message as _;
+use engine_table::{DataCommand, ReplayCommand, RingProducer, SignalingFigure, Text, data_command};
 use signaling_protocol::proto::{self, signal_response};
 use signaling_room::ConnectionId;
 use signaling_token::{Claims, sign};
 use zerocopy::IntoBytes;
 
-use crate::node::actor::{Node, Regions, figure};
+use crate::node::actor::{Node, Regions};
 use crate::node::clock;
 use crate::node::outbox::Delivery;
-use crate::outgoing::Frame;
+use crate::outgoing::{Encoded, Frame};
 
 impl Node {
     /// With the secret of the key that made the first token, or any when that key is gone.
@@ -24,14 +22,14 @@ impl Node {
     }
 
     pub(super) fn send(&mut self, connection: ConnectionId, message: signal_response::Message) {
-        let message = Box::new(proto::SignalResponse { message: Some(message) });
+        let message = Encoded::of(&proto::SignalResponse { message: Some(message) });
         self.push(Delivery::Frame { connection, frame: Frame::Message(message) });
     }
 
     pub(super) fn broadcast(&mut self, connections: &[ConnectionId], message: &proto::SignalResponse) {
-        let encoded = Bytes::from(message.encode_to_vec());
+        let encoded = Encoded::of(message);
         for &connection in connections {
-            self.push(Delivery::Frame { connection, frame: Frame::Encoded(encoded.clone()) });
+            self.push(Delivery::Frame { connection, frame: Frame::Message(encoded.clone()) });
         }
     }
 
@@ -61,7 +59,8 @@ impl Node {
                 }
             }
         }
-        self.regions.signaling.figure(figure::LATE).fetch_add(std::mem::take(&mut self.outbox.late), Ordering::Relaxed);
+        let late = std::mem::take(&mut self.outbox.late);
+        self.add_to_figure(SignalingFigure::LateMessages, late);
         if courier_has_work {
             self.wakes.courier_has_work();
         }

@@ -54,11 +54,17 @@ pub(crate) struct Shared {
     socket_ended: Notify,
     /// Tracks in and out of the node, by its last turn.
     tracks: AtomicU64,
+    /// Joins without a session, since the node counted them last.
+    refused: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn set_tracks(&self, tracks: u64) {
         self.tracks.store(tracks, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_refused(&self) -> u64 {
+        self.refused.swap(0, Ordering::Relaxed)
     }
 
     /// Open sessions.
@@ -91,6 +97,11 @@ impl NodeHandle {
         Ok((connection, frames))
     }
 
+    /// A join got no session.
+    pub(crate) fn note_refused(&self) {
+        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) async fn call(&self, call: NodeCall) -> Result<NodeReply, ApiError> {
         let (reply, answer) = oneshot::channel();
         let gone = || ApiError { code: "unavailable", message: "no response from servers".to_owned() };
@@ -105,9 +116,10 @@ impl NodeHandle {
         answer.await.map_err(|_| Refusal::unavailable())
     }
 
-    /// `maximum` below 0 is no limit.
+    /// `maximum` of 0 or below is no limit.
     pub(crate) fn is_over_track_limit(&self, maximum: i32) -> bool {
-        u64::try_from(maximum).is_ok_and(|maximum| self.shared.tracks.load(Ordering::Relaxed) >= maximum)
+        let maximum = u64::try_from(maximum).unwrap_or(0);
+        maximum > 0 && self.shared.tracks.load(Ordering::Relaxed) >= maximum
     }
 
     /// For the node, which must not hold a handle: it ends when the last one is dropped.

@@ -4,10 +4,9 @@
 use std::collections::VecDeque;
 
 use engine_base::{DataRef, TimeNs};
-use signaling_protocol::proto::signal_response;
 use signaling_room::{ApiError, ApiReply, ConnectionId, RequestId};
 
-use crate::outgoing::Frame;
+use crate::outgoing::{Frame, Kind};
 
 /// Adoption is expected in less than 1 ms; a dead engine must not stop signaling.
 const GATE_MS_MAX: u64 = 100;
@@ -25,9 +24,7 @@ pub(crate) enum Delivery {
 impl Delivery {
     /// Messages after which the client sends to, or expects packets from, rows.
     fn needs_rows(&self) -> bool {
-        use signal_response::Message::{Answer, Offer, Reconnect};
-        let Self::Frame { frame: Frame::Message(message), .. } = self else { return false };
-        matches!(message.message, Some(Answer(_) | Offer(_) | Reconnect(_)))
+        matches!(self, Self::Frame { frame: Frame::Message(message), .. } if message.kind == Kind::NeedsRows)
     }
 }
 
@@ -75,12 +72,13 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use signaling_protocol::proto::{self, SignalResponse};
+    use signaling_protocol::proto::{self, SignalResponse, signal_response};
 
     use super::*;
+    use crate::outgoing::Encoded;
 
     fn frame(message: signal_response::Message) -> Delivery {
-        let frame = Frame::Message(Box::new(SignalResponse { message: Some(message) }));
+        let frame = Frame::Message(Encoded::of(&SignalResponse { message: Some(message) }));
         Delivery::Frame { connection: 1, frame }
     }
 

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod node;
+mod patience;
 mod restart;
 mod signal;
 mod twirp;

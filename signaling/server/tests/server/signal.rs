@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use engine_table::SignalingFigure;
 use futures_util::SinkExt;
 use signaling_config::Config;
 use signaling_protocol::proto::{self, signal_request, signal_response::Message};
+use signaling_token::TokenBuilder;
 use tokio_tungstenite::tungstenite;
 
-use crate::node::{Memory, admin_token};
+use crate::node::{Memory, PATIENCE, admin_token, join_token, sign};
 
 const OFFER: &str = include_str!("../../../sdp/tests/fixtures/chromium-dual-publisher-offer.sdp");
 
@@ -39,14 +41,72 @@ async fn a_refused_handshake_is_an_http_status() {
     let server = Memory::new(Config::dev()).start();
     assert_eq!(server.connect("/rtc").await.err(), Some(401));
     assert_eq!(server.connect("/rtc/v1").await.err(), Some(401));
-    let token = crate::node::join_token("a");
+    let token = join_token("a");
     assert_eq!(server.connect(&format!("/rtc/v1?access_token={token}")).await.err(), Some(400));
+}
+
+#[tokio::test]
+async fn a_full_room_refuses_before_the_upgrade_and_lets_who_is_in_come_back() {
+    let mut config = Config::dev();
+    config.room.max_participants = 1;
+    let memory = Memory::new(config);
+    let server = memory.start();
+    let mut first = server.join("a", "").await;
+    first.joined().await;
+    let path = format!("/rtc?access_token={}", join_token("b"));
+    let headers = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
+    let headers = [&headers[..], &[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]].concat();
+    let refused = server.request("GET", &path, &headers, b"").await;
+    assert_eq!((refused.status, refused.body.as_str()), (500, "connection closed by media"));
+    assert_eq!(server.get(&path.replace("/rtc", "/rtc/validate")).await.status, 200, "validate does not count");
+    let mut again = server.join("a", "").await;
+    again.joined().await;
+    let refused = || memory.regions.signaling.figure(SignalingFigure::RefusedJoins).load(Ordering::Relaxed);
+    let counted = async {
+        while refused() != 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("the refusal is counted");
+}
+
+#[tokio::test]
+async fn attributes_that_cannot_be_read_are_overlooked_by_a_join() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "&attributes=!").await;
+    client.joined().await;
+}
+
+#[tokio::test]
+async fn a_publish_only_session_needs_the_right_to_publish() {
+    let server = Memory::new(Config::dev()).start();
+    let silent = sign(TokenBuilder::new("a").join("r").grant(|video| video.can_publish = Some(false)));
+    assert_eq!(server.connect(&format!("/rtc?access_token={silent}&publish=cam")).await.err(), Some(401));
+    let mut client = server.join("a", "&publish=cam").await;
+    let Message::Join(join) = client.signal().await else { panic!("join is the first message") };
+    let participant = join.participant.unwrap();
+    assert_eq!(participant.identity, "a#cam");
+    assert!(!participant.permission.unwrap().can_subscribe);
+}
+
+#[tokio::test]
+async fn messages_of_every_length_form_arrive_whole_and_in_order() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "").await;
+    client.joined().await;
+    for bytes in [1, 100, 1_000, 20_000, 70_000, 300_000] {
+        let json = format!(r#"{{"room":"r","metadata":"{}"}}"#, "m".repeat(bytes));
+        assert_eq!(server.twirp("RoomService/UpdateRoomMetadata", &admin_token(), &json).await.status, 200);
+        client.send(signal_request::Message::Ping(1)).await;
+        let told = |message: &Message| matches!(message, Message::RoomUpdate(update) if update.room.as_ref().unwrap().metadata.len() == bytes);
+        client.until(told).await;
+    }
 }
 
 #[tokio::test]
 async fn an_answer_waits_until_the_engine_has_its_rows_but_not_for_ever() {
     let memory = Memory::new(Config::dev());
-    let late = || memory.regions.signaling.figure(7).load(Ordering::Relaxed);
+    let late = || memory.regions.signaling.figure(SignalingFigure::LateMessages).load(Ordering::Relaxed);
     let server = memory.start_without_engine();
     let mut client = server.join("a", "").await;
     client.joined().await;
@@ -121,5 +181,5 @@ async fn a_shutdown_says_leave_to_everybody_before_it_returns() {
     let (result, ()) = tokio::join!(reading, handle.shut_down(Duration::from_secs(2)));
     assert_eq!(result.0, proto::DisconnectReason::ServerShutdown);
     assert!(result.1.is_some());
-    assert_eq!(server.connect(&format!("/rtc?access_token={}", crate::node::join_token("b"))).await.err(), Some(500));
+    assert_eq!(server.connect(&format!("/rtc?access_token={}", join_token("b"))).await.err(), Some(500));
 }

@@ -4,7 +4,7 @@ use signaling_config::Config;
 use signaling_protocol::{Message, proto};
 use signaling_token::TokenBuilder;
 
-use crate::node::{Memory, admin_token, join_token, sign};
+use crate::node::{Memory, admin_token, join_token, now, sign};
 
 #[tokio::test]
 async fn json_answers_have_proto_names_defaults_and_text_for_64_bits() {
@@ -99,8 +99,26 @@ async fn permission_is_checked_per_call_and_room() {
             assert_eq!(reply.status, 401);
         }
     }
-    let stranger = server.twirp("RoomService/ListRooms", "x", "{}").await;
-    assert_eq!((stranger.status, stranger.json()["code"].as_str()), (401, Some("unauthenticated")));
+    let json = [("Content-Type", "application/json")];
+    let nobody = server.request("POST", "/twirp/livekit.RoomService/ListRooms", &json, b"{}").await;
+    assert_eq!(nobody.body, r#"{"code":"unauthenticated","msg":"permissions denied"}"#, "no token is no permission");
+}
+
+#[tokio::test]
+async fn a_bad_token_is_refused_in_plain_text_before_any_route() {
+    let server = Memory::new(Config::dev()).start();
+    let foreign = TokenBuilder::new("").manage_rooms().sign("other", "secret", now());
+    for (token, text) in [("x".to_owned(), "invalid authorization token"), (foreign, "invalid API key: other")] {
+        let reply = server.twirp("RoomService/ListRooms", &token, "{}").await;
+        assert_eq!((reply.status, reply.body.as_str()), (401, text));
+        assert_eq!(reply.header("content-type"), Some("text/plain; charset=utf-8"));
+        for path in ["/", "/rtc", "/rtc/v1/validate", "/twirp/x", "/nothing"] {
+            let reply = server.get(&format!("{path}?access_token={token}")).await;
+            assert_eq!((reply.status, reply.body.as_str()), (401, text), "{path}");
+            let any = reply.header("access-control-allow-origin");
+            assert_eq!(any, path.ends_with("validate").then_some("*"), "browsers must read why");
+        }
+    }
 }
 
 #[tokio::test]
@@ -138,6 +156,18 @@ async fn sizes_are_bounded() {
     assert_eq!(server.twirp("RoomService/CreateRoom", &token, &json).await.status, 400);
     let huge = format!(r#"{{"name":"{}"}}"#, "x".repeat(10 << 20));
     assert_eq!(server.twirp("RoomService/CreateRoom", &token, &huge).await.status, 413);
+    let mut config = Config::dev();
+    config.limit.max_api_request_body_size = 1_000;
+    let server = Memory::new(config).start();
+    let head = "POST /twirp/livekit.RoomService/CreateRoom HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+    let head = format!("{head}Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n");
+    for (bytes, status) in [(900, 400), (1_100, 413)] {
+        let announced = format!("{head}Content-Length: {bytes}\r\n\r\n{}", "x".repeat(bytes));
+        assert_eq!(server.raw(announced.as_bytes()).await.status, status);
+        let chunk = format!("{bytes:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(bytes));
+        let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunk}");
+        assert_eq!(server.raw(chunked.as_bytes()).await.status, status, "a length that was not announced");
+    }
 }
 
 #[tokio::test]

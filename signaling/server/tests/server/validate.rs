@@ -27,6 +27,7 @@ async fn validate_answers_with_the_statuses_and_texts_that_clients_know() {
     let long = "x".repeat(257);
     let long_room = sign(TokenBuilder::new("a").join(&long));
     let long_identity = sign(TokenBuilder::new(&long).join("r"));
+    let long_name = sign(TokenBuilder::new("a").join("r").name(&long));
     let attributes = URL_SAFE.encode(r#"{"k":"v"}"#);
     for (query, status, text) in [
         (format!("access_token={good}"), 200, "success"),
@@ -40,6 +41,7 @@ async fn validate_answers_with_the_statuses_and_texts_that_clients_know() {
         (format!("access_token={no_room}&room=r"), 400, "no room name"),
         (format!("access_token={long_room}"), 400, "room name length exceeds limits"),
         (format!("access_token={long_identity}"), 400, "participant identity length exceeds limits"),
+        (format!("access_token={long_name}"), 200, "success"),
         (format!("access_token={good}&attributes={attributes}"), 401, "does not have permission"),
         (format!("access_token={good}&attributes=!"), 400, "cannot base64 decode"),
     ] {
@@ -159,4 +161,18 @@ async fn a_request_line_of_sixty_kilobytes_is_read() {
     let filler = "x".repeat(60_000);
     let reply = server.get(&format!("/rtc/validate?access_token={}&filler={filler}", join_token("a"))).await;
     assert_eq!(reply.status, 200, "{}", reply.head);
+}
+
+#[tokio::test]
+async fn the_configuration_bounds_names_and_tracks() {
+    let mut config = Config::dev();
+    (config.limit.max_room_name_length, config.limit.max_participant_identity_length) = (300, 3);
+    config.limit.num_tracks = 0;
+    let server = Memory::new(config).start();
+    let status = async |identity: &str, room: &str| {
+        let token = sign(TokenBuilder::new(identity).join(room));
+        server.get(&format!("/rtc/validate?access_token={token}")).await.status
+    };
+    assert_eq!(status("abc", &"r".repeat(300)).await, 200, "no tracks are no limit of tracks");
+    assert_eq!((status("abcd", "r").await, status("abc", &"r".repeat(301)).await), (400, 400));
 }

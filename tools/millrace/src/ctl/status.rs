@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 
 use engine_base::{Codec, Drop, Kind, TransportRef};
 use engine_table::{
-    ChildRow, CourierCounter, EgressCounter, EgressRow, IngressCounter, IngressRow, ROW_ACTIVE, Role, TransportCounter,
-    TransportObserved, TransportRow, WorkerCounter, dtls_state, egress_state, port_facts, transport_state,
+    ChildRow, CourierCounter, EgressCounter, EgressRow, IngressCounter, IngressRow, ROW_ACTIVE, Role, SignalingFigure,
+    TransportCounter, TransportObserved, TransportRow, WorkerCounter, dtls_state, egress_state, port_facts,
+    transport_state,
 };
 use serde::Serialize;
 
@@ -52,14 +53,10 @@ pub struct Child {
 
 #[derive(Debug, Serialize)]
 pub struct Signaling {
+    /// One more with every start of the process.
     pub epoch: u64,
-    pub rooms: u64,
-    pub participants: u64,
-    pub sockets: u64,
-    pub joins: u64,
-    pub resumes: u64,
-    pub journal_bytes: u64,
-    pub adoption_ns: u64,
+    #[serde(flatten)]
+    pub figures: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -138,6 +135,7 @@ pub struct DropCount {
 pub struct Counters {
     pub workers: Vec<BTreeMap<&'static str, u64>>,
     pub courier: BTreeMap<&'static str, u64>,
+    pub signaling: BTreeMap<&'static str, u64>,
     /// Bytes that wait in rings.
     pub waiting: BTreeMap<String, u64>,
 }
@@ -212,17 +210,12 @@ fn child(shown: &Shown, role: Role, now: u64) -> Child {
 }
 
 fn signaling(shown: &Shown) -> Signaling {
-    let figure = |index| shown.signaling.figure(index).load(Ordering::Relaxed);
-    Signaling {
-        epoch: shown.signaling.epoch().load(Ordering::Relaxed),
-        rooms: figure(0),
-        participants: figure(1),
-        sockets: figure(2),
-        joins: figure(3),
-        resumes: figure(4),
-        journal_bytes: figure(5),
-        adoption_ns: figure(6),
-    }
+    Signaling { epoch: shown.signaling.epoch().load(Ordering::Relaxed), figures: figures(shown) }
+}
+
+fn figures(shown: &Shown) -> BTreeMap<&'static str, u64> {
+    let read = |figure: &SignalingFigure| shown.signaling.figure(*figure).load(Ordering::Relaxed);
+    named(SignalingFigure::ALL, SignalingFigure::name, read)
 }
 
 fn transport(shown: &Shown, index: u32, row: &TransportRow, now: u64) -> Transport {
@@ -348,6 +341,7 @@ fn counters(shown: &Shown) -> Counters {
     Counters {
         workers: workers.map(worker).collect(),
         courier: named(CourierCounter::ALL, CourierCounter::name, read),
+        signaling: figures(shown),
         waiting,
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use engine_table::SignalingFigure;
+
 use super::View;
 use super::status::{Status, Transport};
 
@@ -50,15 +52,17 @@ fn head(status: &Status) -> String {
         );
     }
     let signaling = &status.signaling;
+    let figure = |figure: SignalingFigure| signaling.figures.get(figure.name()).copied().unwrap_or(0);
     let _ = writeln!(
         out,
-        "rooms {}, participants {}, sockets {}, joins {}, resumes {}, journal {} B, epoch {}",
-        signaling.rooms,
-        signaling.participants,
-        signaling.sockets,
-        signaling.joins,
-        signaling.resumes,
-        signaling.journal_bytes,
+        "rooms {}, participants {}, sockets {}, joins {} ({} refused), resumes {}, journal {} B, epoch {}",
+        figure(SignalingFigure::Rooms),
+        figure(SignalingFigure::Participants),
+        figure(SignalingFigure::Sockets),
+        figure(SignalingFigure::Joins),
+        figure(SignalingFigure::RefusedJoins),
+        figure(SignalingFigure::Resumes),
+        figure(SignalingFigure::JournalBytes),
         signaling.epoch
     );
     out
@@ -202,6 +206,7 @@ fn counters(status: &Status) -> Vec<Vec<String>> {
     let workers = status.counters.workers.iter().enumerate();
     let mut rows: Vec<_> = workers.flat_map(|(i, counters)| of(format!("worker {i}"), counters)).collect();
     rows.extend(of("courier".to_owned(), &status.counters.courier));
+    rows.extend(of("signaling".to_owned(), &status.counters.signaling));
     rows.extend(status.counters.waiting.iter().map(|(ring, bytes)| strings([&"ring", ring, bytes])));
     with_head(&["process", "counter", "value"], rows.into_iter())
 }
