@@ -1,5 +1,6 @@
 //! Ports: how a worker receives and sends datagrams in batches. [`UringPort`] is the kernel's, [`MmsgPort`] the
-//! kernel's where io_uring is forbidden, [`MemoryPort`] a test's.
+//! kernel's where io_uring is forbidden, [`MemoryPort`] a test's;
+//! [`XdpPort`] sends another one's datagrams as frames.
 //! The [`socket`] module binds the sockets that the holder hands down. No protocol is known here: bytes, addresses, socket
 //! indices.
 //!
@@ -17,6 +18,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod address;
+mod af_xdp;
 mod arena;
 mod batch;
 mod kernel;
@@ -28,6 +30,7 @@ mod setup;
 pub mod socket;
 pub mod uring;
 
+pub use af_xdp::{SocketFacts, XdpError, XdpInterface, XdpPort, XdpSender};
 pub use batch::{Batch, Datagram, RECEIVE_PAYLOAD_BYTES};
 pub use kernel::{Backend, Choice, Chosen, KernelPort, UnknownChoice, choose};
 pub use memory::MemoryPort;
