@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use engine_base::TimeNs;
-use engine_io::{Backend, KernelPort, MmsgPort, PortConfig, UringPort};
+use engine_io::{Backend, KernelPort, MmsgPort, PortConfig, SocketFacts, UringPort, XdpInterface};
 use engine_table::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
 use engine_worker::{Bells, Crew, Moved, Regions, Site, Worker};
 use rustix::thread::CpuSet;
@@ -28,18 +28,37 @@ pub fn run(start: EngineStart) -> Result<()> {
     let regions = map(&start)?;
     check_sockets(&start, &regions)?;
     match packets::choose(&start, &regions)? {
-        Backend::IoUring => serve::<UringPort>(start, &regions),
-        Backend::Mmsg => serve::<MmsgPort>(start, &regions),
+        Backend::IoUring => serve_by::<UringPort>(start, &regions),
+        Backend::Mmsg => serve_by::<MmsgPort>(start, &regions),
     }
 }
 
-fn serve<P: KernelPort>(start: EngineStart, regions: &Regions) -> Result<()> {
+fn serve_by<P: KernelPort>(start: EngineStart, regions: &Regions) -> Result<()> {
+    let make = |config| P::make(config).map_err(|error| anyhow!("{error}"));
+    let Some(name) = start.xdp_interface.clone() else {
+        return serve(start, regions, |_, config| make(config));
+    };
+    let interface = XdpInterface::open(&name, start.limits.workers as usize);
+    let mut interface = interface.map_err(|error| anyhow!("{error}"))?;
+    serve(start, regions, |worker, config| {
+        let sockets: Vec<SocketFacts> = config.sockets.iter().map(SocketFacts::read).collect();
+        let port = interface.attach(worker, &sockets, make(config)?).map_err(|error| anyhow!("{error}"))?;
+        packets::note_frames(regions, worker as u32, &name, port.has_queue());
+        Ok(port)
+    })
+}
+
+fn serve<P: KernelPort>(
+    start: EngineStart,
+    regions: &Regions,
+    mut make: impl FnMut(usize, PortConfig) -> Result<P>,
+) -> Result<()> {
     let cores = if start.pin_cores { cores(start.limits.workers) } else { Vec::new() };
     let (crew, mailboxes) = Crew::new(&start.limits);
     let crew = Arc::new(crew);
-    let ports = start.sockets.into_iter().zip(start.worker_wakes.iter()).map(|(sockets, wake)| {
+    let ports = start.sockets.into_iter().zip(&start.worker_wakes).enumerate().map(|(worker, (sockets, wake))| {
         let wake = wake.try_clone().context("cannot copy a wake descriptor; raise RLIMIT_NOFILE")?;
-        P::make(PortConfig::new(sockets, Some(wake))).map_err(|error| anyhow!("{error}"))
+        make(worker, PortConfig::new(sockets, Some(wake)))
     });
     let ports = ports.collect::<Result<Vec<P>>>()?;
     let wakers = |ports: &[P]| ports.iter().map(P::waker).collect::<std::io::Result<Vec<_>>>();

@@ -41,3 +41,18 @@ pub fn choose(start: &EngineStart, regions: &Regions) -> Result<Backend> {
     }
     Ok(chosen.backend)
 }
+
+/// Whether a worker's datagrams go as frames too.
+pub fn note_frames(regions: &Regions, worker: u32, interface: &str, has_queue: bool) {
+    if has_queue {
+        eprintln!(
+            "engine: worker {worker} sends frames through queue {worker} of {interface} (AF_XDP), where they can go there"
+        );
+        regions.engine.port(worker).fetch_or(port_facts::AF_XDP, Ordering::Relaxed);
+    } else {
+        eprintln!(
+            "engine: worker {worker} sends by its sockets: {interface} has no queue {worker}; give it one queue per worker \
+             (`ethtool -L {interface} combined N`, or `numtxqueues N` for a veth), or set millrace.workers"
+        );
+    }
+}

@@ -35,6 +35,8 @@ pub struct EngineStart {
     pub pin_cores: bool,
     /// How packets go.
     pub packet_io: Choice,
+    /// Interface through which datagrams are sent as frames, where they can be (AF_XDP).
+    pub xdp_interface: Option<String>,
 }
 
 /// What `millrace courier` inherits.

@@ -115,6 +115,7 @@ fn serve(choice: Choice, run: impl FnOnce(EngineStart) -> anyhow::Result<()> + S
         shutdown: shutdown.try_clone().unwrap(),
         pin_cores: true,
         packet_io: choice,
+        xdp_interface: None,
     };
     let process = std::thread::spawn(move || run(start));
 
@@ -163,6 +164,7 @@ fn a_region_of_another_build_is_refused_with_a_reason() {
         shutdown: eventfd(),
         pin_cores: false,
         packet_io: Choice::Auto,
+        xdp_interface: None,
     };
     let error = format!("{:#}", engine_daemon::engine::run(start).unwrap_err());
     assert!(error.contains("region") && error.contains("start all processes"), "{error}");

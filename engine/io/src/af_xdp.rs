@@ -181,11 +181,6 @@ impl<P: KernelPort> XdpPort<P> {
         self.sender.frames.is_some()
     }
 
-    /// Datagrams that left as frames, since construction.
-    pub fn frames_sent(&self) -> u64 {
-        self.sender.frames_sent
-    }
-
     /// Frames that the device has not given back.
     pub fn frames_in_flight(&self) -> u32 {
         self.sender.frames.as_ref().map_or(0, |frames| frames.transmitter.in_flight())
@@ -229,6 +224,7 @@ impl<P: KernelPort> Port for XdpPort<P> {
         PortCounters {
             sends: inner.sends + own.sends,
             send_failures: inner.send_failures + own.send_failures,
+            frames: own.frames,
             send_failures_unseen: inner.send_failures_unseen + own.send_failures_unseen,
             ..inner
         }

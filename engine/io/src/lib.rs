@@ -9,7 +9,8 @@
 //! 2. A receive buffer is either in the kernel's buffer ring or named by exactly one backlog or batch entry, never both; only
 //!    the latter are made into slices, and only through the one `&mut Batch`.
 //! 3. A send slot is free, reserved (one [`SendSlot`] value exists, neither `Clone` nor `Copy`) or in flight. Its bytes and its
-//!    message header are written only while it is reserved; it becomes free by its completion.
+//!    message header are written only while it is reserved; it becomes free by its completion, in the port without rings by the
+//!    return of the call.
 //! 4. Whatever a submitted request points to (message headers, arenas, the receive template) lives at a fixed address in the
 //!    port and is dropped after the ring. A closed ring runs no more requests, because deferred task work runs only inside
 //!    the worker's own `io_uring_enter`.

@@ -127,6 +127,8 @@ pub struct PortCounters {
     /// Completed send calls (a train is one), failed ones included.
     pub sends: u64,
     pub send_failures: u64,
+    /// Datagrams that left as frames of their own (AF_XDP).
+    pub frames: u64,
     /// Failures not kept for `poll_failure`.
     pub send_failures_unseen: u64,
     /// Times that the kernel found no receive buffer: the worker is slower than the network.

@@ -83,6 +83,8 @@ counters! {
         HoldNs = "hold_ns",
         NoBuffers = "no_buffers",
         Allocations = "allocations",
+        /// Datagrams that left as frames of their own (AF_XDP).
+        XdpFrames = "xdp_frames",
     }
 }
 

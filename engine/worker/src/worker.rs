@@ -126,6 +126,7 @@ impl<P: Port> Worker<P> {
         site.count(WorkerCounter::Received, now.received - before.received);
         site.count(WorkerCounter::ReceivedBytes, now.received_bytes - before.received_bytes);
         site.count(WorkerCounter::Sends, now.sends - before.sends);
+        site.count(WorkerCounter::XdpFrames, now.frames - before.frames);
         site.count(WorkerCounter::NoBuffers, now.no_buffers - before.no_buffers);
         self.counted = now;
     }

@@ -245,6 +245,8 @@ pub struct MillraceConfig {
     /// Lock and socket of the node; `None` for one per signaling port.
     pub runtime_dir: Option<PathBuf>,
     pub packet_io: PacketIo,
+    /// Interface through which media is sent as frames (AF_XDP).
+    pub xdp_interface: Option<String>,
     /// Longest time, in ms, that a loaded worker keeps video back so that more packets leave in one send; 0 for none.
     pub video_hold_ms: u32,
 }
@@ -295,6 +297,7 @@ impl Default for MillraceConfig {
             journal_bytes: 32 << 20,
             runtime_dir: None,
             packet_io: PacketIo::Auto,
+            xdp_interface: None,
             video_hold_ms: Self::VIDEO_HOLD_MS_MAX,
         }
     }

@@ -385,6 +385,10 @@ fn millrace(reader: &mut Reader, top: &mut Section<'_>) -> MillraceConfig {
     let hold = format!("a number of milliseconds from 0 to {hold_max}");
     let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|ms| *ms <= hold_max);
     reader.set(&mut section, "video_hold_ms", &hold, parse, &mut millrace.video_hold_ms);
+    // IFNAMSIZ with its end.
+    let name = |text: &str| (1..16).contains(&text.len()).then(|| text.to_owned());
+    const NAME: &str = "the name of an interface such as eth0";
+    millrace.xdp_interface = reader.value(&mut section, "xdp_interface", NAME, name);
     let mut limits = reader.subsection(&mut section, "limits");
     let rows = format!("a number from 1 to {}", Limits::ROWS_MAX);
     for (key, target) in [

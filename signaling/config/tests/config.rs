@@ -65,6 +65,7 @@ millrace:
   workers: 4
   runtime_dir: run
   packet_io: mmsg
+  xdp_interface: eth0
   video_hold_ms: 2
   limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40, journal_bytes: 2_000_000}}
 "
@@ -84,7 +85,7 @@ millrace:
     assert_eq!((limit.num_tracks, limit.max_metadata_size, limit.max_participant_identity_length), (1_000, 0, 64));
     assert_eq!(config.millrace.journal_bytes, 2_000_000);
     assert_eq!(config.logging.level, LogLevel::Warn);
-    assert_eq!(config.millrace.packet_io, PacketIo::Mmsg);
+    assert_eq!((config.millrace.packet_io, config.millrace.xdp_interface.as_deref()), (PacketIo::Mmsg, Some("eth0")));
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
     assert_eq!(config.millrace.video_hold_ms, 2);
@@ -116,6 +117,7 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
             "line 2: millrace.packet_io cannot be \"epoll\"; write auto, io_uring or mmsg",
         ),
         ("millrace:\n  video_hold_ms: 6", "line 2: millrace.video_hold_ms cannot be"),
+        ("millrace:\n  xdp_interface: a-name-that-is-long", "line 2: millrace.xdp_interface cannot be"),
         ("millrace:\n  limits:\n    datas: -1", "line 3: millrace.limits.datas cannot be"),
         ("millrace:\n  limits:\n    journal_bytes: 1", "line 3: millrace.limits.journal_bytes cannot be"),
         ("limit:\n  subscription_limit_video: many", "line 2: limit.subscription_limit_video cannot be"),

@@ -62,6 +62,7 @@ fn engine(handoff: &mut Handoff) -> Result<()> {
             .packet_io
             .parse()
             .context("the handoff is unreadable: start all processes from one executable")?,
+        xdp_interface: handoff.xdp_interface.take(),
     })
 }
 

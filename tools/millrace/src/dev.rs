@@ -132,6 +132,7 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
         dev,
         pin_cores: !dev && limits.workers <= cores,
         packet_io: config.millrace.packet_io.name(),
+        xdp_interface: config.millrace.xdp_interface.clone(),
         video_hold_us: config.millrace.video_hold_ms * 1_000,
     })
 }

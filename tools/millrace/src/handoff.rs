@@ -25,6 +25,7 @@ pub struct Handoff {
     pub pin_cores: bool,
     /// `auto`, `io_uring` or `mmsg`.
     pub packet_io: String,
+    pub xdp_interface: Option<String>,
     /// workers, transports, ingresses, egresses, datas.
     pub limits: [u32; 5],
     descriptors: BTreeMap<String, Vec<RawFd>>,
@@ -33,8 +34,9 @@ pub struct Handoff {
 impl Handoff {
     pub fn new(limits: &Limits, end_with_holder: bool, dev: bool, pin_cores: bool) -> Self {
         let limits = [limits.workers, limits.transports, limits.ingresses, limits.egresses, limits.datas];
-        let (holder, packet_io, descriptors) = (std::process::id(), String::new(), BTreeMap::new());
-        Self { holder, end_with_holder, dev, pin_cores, packet_io, limits, descriptors }
+        let (holder, packet_io, xdp_interface) = (std::process::id(), String::new(), None);
+        let descriptors = BTreeMap::new();
+        Self { holder, end_with_holder, dev, pin_cores, packet_io, xdp_interface, limits, descriptors }
     }
 
     pub fn limits(&self) -> Limits {

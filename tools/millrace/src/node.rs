@@ -36,6 +36,8 @@ pub struct NodePlan {
     pub pin_cores: bool,
     /// How packets go, for the engine.
     pub packet_io: &'static str,
+    /// For the engine.
+    pub xdp_interface: Option<String>,
     /// How long a loaded worker may keep video back.
     pub video_hold_us: u32,
 }
@@ -131,6 +133,7 @@ impl Node {
                 handoff.pass("keys", [&memories.keys.read]);
                 handoff.pass("media", [&memories.media.write]);
                 self.plan.packet_io.clone_into(&mut handoff.packet_io);
+                handoff.xdp_interface.clone_from(&self.plan.xdp_interface);
                 handoff.pass("sockets", &self.sockets);
             }
             Role::Courier => {

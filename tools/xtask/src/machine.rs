@@ -14,7 +14,7 @@ struct Need {
     present: fn() -> bool,
 }
 
-const NEEDS: [Need; 5] = [
+const NEEDS: [Need; 6] = [
     Need {
         name: "Chromium at /usr/bin/chromium",
         packages: &["chromium"],
@@ -31,6 +31,7 @@ const NEEDS: [Need; 5] = [
         present: || runs("node", &["-e", "process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)"]),
     },
     Need { name: "npm", packages: &["npm"], present: || runs("npm", &["--version"]) },
+    Need { name: "ip of iproute2", packages: &["iproute2"], present: || runs("ip", &["-V"]) },
     Need { name: "a C compiler", packages: &["build-essential"], present: || runs("cc", &["--version"]) },
 ];
 

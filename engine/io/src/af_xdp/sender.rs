@@ -27,8 +27,6 @@ pub struct XdpSender<P> {
     /// `None` for a worker without a queue of the interface.
     pub(super) frames: Option<Frames>,
     pub(super) counters: PortCounters,
-    /// Datagrams that went as frames.
-    pub(super) frames_sent: u64,
     /// Committed to the inner port since it was flushed, for a destination that has frames behind it.
     refreshing: bool,
     slot_bytes: usize,
@@ -39,7 +37,7 @@ impl<P: KernelPort> XdpSender<P> {
     pub(super) fn new(mut inner: P, frames: Option<Frames>) -> Self {
         let (counters, failures) = (PortCounters::default(), VecDeque::with_capacity(FAILURES_MAX));
         let slot_bytes = inner.sender().slot_bytes();
-        Self { inner, frames, counters, frames_sent: 0, refreshing: false, slot_bytes, failures }
+        Self { inner, frames, counters, refreshing: false, slot_bytes, failures }
     }
 
     /// Frames that the device has not taken: they need another kick soon.
@@ -82,7 +80,7 @@ impl<P: KernelPort> XdpSender<P> {
             frames.transmitter.push(frame, length);
         }
         let queued = frames.transmitter.queued();
-        self.frames_sent += count as u64;
+        self.counters.frames += count as u64;
         self.inner.sender().release(slot);
         if queued >= QUEUED_MAX {
             self.kick();

@@ -87,9 +87,9 @@ fn receiver(far: &Namespace, ip: &'static str) -> UdpSocket {
 
 /// Sends numbered datagrams until one has gone as a frame; every one must arrive from the port's own address.
 fn resolve<P: KernelPort>(port: &mut XdpPort<P>, from: SocketAddr, to: &UdpSocket) {
-    let (start, deadline) = (port.frames_sent(), Instant::now() + PATIENCE);
+    let (start, deadline) = (port.counters().frames, Instant::now() + PATIENCE);
     let mut number = 0_u32;
-    while port.frames_sent() == start {
+    while port.counters().frames == start {
         assert!(Instant::now() < deadline, "no frame: {:?}", port.counters());
         send(port, to.local_addr().unwrap(), &number.to_be_bytes(), 0);
         let mut buffer = [0; 64];
@@ -114,7 +114,7 @@ fn datagrams_of_every_length_arrive<P: KernelPort>(near_ip: &'static str, far_ip
     near.run(move || {
         let (mut port, from) = port::<P>(near_ip);
         resolve(&mut port, from, &to);
-        let before = port.frames_sent();
+        let before = port.counters().frames;
         // 1,452 B are the longest in a frame with IPv6.
         let lengths = (0..64).chain((64..1_452).step_by(11)).chain([1_451, 1_452]);
         let mut count = 0;
@@ -124,7 +124,7 @@ fn datagrams_of_every_length_arrive<P: KernelPort>(near_ip: &'static str, far_ip
             expect(&to, from, &bytes);
             count += 1;
         }
-        assert_eq!(port.frames_sent() - before, count, "all of them as frames");
+        assert_eq!(port.counters().frames - before, count, "all of them as frames");
         assert_eq!(failures(&mut port), []);
         assert_eq!(port.frames_in_flight(), 0);
     });
@@ -153,11 +153,11 @@ fn a_train_becomes_a_frame_per_segment() {
         let (mut port, from) = port::<UringPort>(NEAR);
         resolve(&mut port, from, &to);
         for (segment, count, last) in [(1_200_usize, 9, 100), (140, 64, 140), (1, 3, 1), (1_472, 2, 1_471)] {
-            let (before, bytes) = (port.frames_sent(), (0..segment * (count - 1) + last).map(|at| (at / 31) as u8));
+            let (before, bytes) = (port.counters().frames, (0..segment * (count - 1) + last).map(|at| (at / 31) as u8));
             let bytes: Vec<u8> = bytes.collect();
             send(&mut port, to.local_addr().unwrap(), &bytes, segment as u16);
             bytes.chunks(segment).for_each(|chunk| expect(&to, from, chunk));
-            assert_eq!(port.frames_sent() - before, count as u64);
+            assert_eq!(port.counters().frames - before, count as u64);
         }
         assert_eq!(port.counters().send_failures, 0);
     });
@@ -180,7 +180,7 @@ fn destinations_elsewhere_and_long_datagrams_go_by_the_socket() {
     near.run(move || {
         let (mut port, from) = port::<UringPort>(NEAR);
         resolve(&mut port, from, &to);
-        let before = port.frames_sent();
+        let before = port.counters().frames;
         let here = UdpSocket::bind((NEAR, 0)).unwrap();
         here.set_read_timeout(Some(PATIENCE)).unwrap();
         for number in 0..20 {
@@ -192,10 +192,10 @@ fn destinations_elsewhere_and_long_datagrams_go_by_the_socket() {
         let long = vec![5; 1_473];
         send(&mut port, to.local_addr().unwrap(), &long, 0);
         expect(&to, from, &long);
-        assert_eq!(port.frames_sent(), before);
+        assert_eq!(port.counters().frames, before);
         send(&mut port, to.local_addr().unwrap(), b"short again", 0);
         expect(&to, from, b"short again");
-        assert_eq!(port.frames_sent(), before + 1);
+        assert_eq!(port.counters().frames, before + 1);
     });
 }
 
@@ -213,10 +213,10 @@ fn a_neighbour_that_moves_is_followed() {
         // Frames to the old address are lost until the notice has come.
         loop {
             assert!(Instant::now() < deadline, "no frame arrives at the new address");
-            let before = port.frames_sent();
+            let before = port.counters().frames;
             send(&mut port, to.local_addr().unwrap(), b"moved", 0);
             turn(&mut port);
-            if to.recv(&mut [0; 64]).is_ok() && port.frames_sent() > before {
+            if to.recv(&mut [0; 64]).is_ok() && port.counters().frames > before {
                 break;
             }
         }
@@ -239,11 +239,11 @@ fn an_interface_that_goes_down_and_up_is_followed() {
             turn(&mut port);
         }
         ip("link set v0 up");
-        let before = port.frames_sent();
+        let before = port.counters().frames;
         to.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let mut buffer = [0; 64];
         let mut arrived = false;
-        while !arrived || port.frames_sent() < before + 10 {
+        while !arrived || port.counters().frames < before + 10 {
             assert!(Instant::now() < deadline + PATIENCE, "no frames: {:?}", port.counters());
             send(&mut port, to.local_addr().unwrap(), b"up again", 0);
             turn(&mut port);

@@ -27,6 +27,8 @@ pub mod port_facts {
     pub const IO_URING: u64 = 1;
     /// recvmmsg and sendmmsg.
     pub const MMSG: u64 = 1 << 1;
+    /// Frames of an interface's AF_XDP queue, beside one of the above.
+    pub const AF_XDP: u64 = 1 << 2;
     /// The sockets take a train in one send (UDP_SEGMENT).
     pub const SEGMENTS: u64 = 1 << 8;
     /// The devices of all local addresses cut trains by themselves; else the kernel does, after its stack.

@@ -196,8 +196,11 @@ fn node(shown: &Shown, now: u64) -> Node {
 }
 
 fn packet_io(facts: u64) -> &'static str {
+    let frames = facts & port_facts::AF_XDP != 0;
     match (facts & port_facts::IO_URING != 0, facts & port_facts::MMSG != 0) {
+        (true, _) if frames => "io_uring+af_xdp",
         (true, _) => "io_uring",
+        (_, true) if frames => "mmsg+af_xdp",
         (_, true) => "mmsg",
         _ => "none",
     }
