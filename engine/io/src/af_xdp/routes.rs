@@ -94,12 +94,38 @@ impl Routes {
     }
 }
 
-/// Fibonacci hashing of the address's words: an attacker who fills one set only makes its members go by socket.
+/// Multiplicative hashing: the upper bits of a product depend on all bits of its factor. An attacker who fills one set only makes
+/// its members go by socket.
 #[inline]
 fn set_of(socket: u32, ip: &[u8; 16]) -> usize {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let word = |at: usize| u32::from_ne_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
     let high = u64::from(word(0)) << 32 | u64::from(word(4));
     let low = u64::from(word(8)) << 32 | u64::from(word(12));
-    let mixed = (high ^ low.rotate_left(23) ^ u64::from(socket)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 40) as usize % SETS
+    let mixed = (high ^ u64::from(socket)).wrapping_mul(FACTOR);
+    let mixed = (mixed ^ mixed >> 32 ^ low).wrapping_mul(FACTOR);
+    ((mixed ^ mixed >> 29).wrapping_mul(FACTOR) >> (64 - SETS.ilog2())) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_network_spread_over_the_sets() {
+        const _: () = assert!(SETS.is_power_of_two());
+        for (network, at) in [("10.79.0.0", 14), ("10.79.0.0", 13), ("2001:db8::", 14), ("2001:db8::", 6)] {
+            let mut members = vec![0; SETS];
+            for number in 0..1_000_u16 {
+                let mut ip = match network.parse().unwrap() {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+                    IpAddr::V6(ip) => ip.octets(),
+                };
+                ip[at..at + 2].copy_from_slice(&number.to_be_bytes());
+                members[set_of(0, &ip)] += 1;
+            }
+            // Half a member on average.
+            assert!(members.iter().all(|count| *count < WAYS), "{network}, byte {at}: {:?}", members.iter().max());
+        }
+    }
 }
