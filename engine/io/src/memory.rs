@@ -59,6 +59,7 @@ pub struct MemorySender {
     wakes: Vec<u32>,
     sends: u64,
     send_failures: u64,
+    discards: bool,
 }
 
 impl MemoryPort {
@@ -80,6 +81,7 @@ impl MemoryPort {
             wakes: Vec::with_capacity(engine_base::Limits::WORKERS_MAX as usize),
             sends: 0,
             send_failures: 0,
+            discards: false,
         };
         Self {
             batch: Batch::new(BATCH_MAX).expect("address space for a test's buffers"),
@@ -123,6 +125,11 @@ impl MemoryPort {
     /// The next sends fail with these positive errnos, one each; 0 lets one through.
     pub fn fail_sends(&mut self, errnos: &[i32]) {
         self.sender.faults.extend(errnos);
+    }
+
+    /// Sends are counted and go nowhere, as on a device that discards.
+    pub fn discard_sends(&mut self) {
+        self.sender.discards = true;
     }
 
     /// Workers woken since the last call.
@@ -248,6 +255,7 @@ impl Sender for MemorySender {
         assert!(bytes <= self.slot_bytes, "longer than a slot");
         self.sends += 1;
         match self.faults.pop_front() {
+            None | Some(0) if self.discards => {}
             None | Some(0) => {
                 let mut copy = self.spare();
                 copy.clear();
