@@ -95,7 +95,7 @@ async fn begin(app: &App, caller: &Caller, headers: &HeaderMap, version: Version
 async fn run(stream: Stream, session: Session) {
     let Session { connection, frames, first } = session;
     let overrun = Arc::clone(&frames.overrun);
-    let socket = Socket { stream, connection, frames, json: false, left: false, heard: Instant::now() };
+    let socket = Socket { stream, connection, frames, json: false, left: false, broken: false, heard: Instant::now() };
     tokio::select! {
         biased;
         () = overrun.notified() => {}
@@ -111,6 +111,8 @@ struct Socket {
     json: bool,
     /// The last message was `leave`: a normal close is right.
     left: bool,
+    /// A write failed: the client has closed, and may have said why before.
+    broken: bool,
     /// When the client's last frame came.
     heard: Instant,
 }
@@ -122,6 +124,19 @@ impl Socket {
         let mut alive = self.write(first).await;
         while alive {
             alive = self.turn(&mut pings).await;
+        }
+        if self.broken {
+            let _ = timeout(CLOSE_TIMEOUT, self.take_last()).await;
+        }
+    }
+
+    /// A client that sends `leave` and closes at once lets the write beside it fail before the `leave` is read.
+    async fn take_last(&mut self) {
+        while let Some(Ok(WsMessage::Binary(bytes))) = self.stream.next().await {
+            let Ok(request) = SignalRequest::decode(bytes) else { return };
+            if request.message.is_some() && !self.connection.signal(request).await {
+                return;
+            }
         }
     }
 
@@ -232,7 +247,9 @@ impl Socket {
             socket.write_all(head).await.ok()?;
             socket.write_all(body).await.ok()
         };
-        matches!(timeout(SEND_TIMEOUT, write).await, Ok(Some(())))
+        let sent = matches!(timeout(SEND_TIMEOUT, write).await, Ok(Some(())));
+        self.broken |= !sent;
+        sent
     }
 
     /// JavaScript clients come back at once after any code but 1000 (PROTOCOL §2.1).

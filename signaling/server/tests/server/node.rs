@@ -253,6 +253,18 @@ impl Client {
         self.socket.send(Message::Binary(bytes.into())).await.unwrap();
     }
 
+    /// Queues a message until the next flush.
+    pub async fn feed(&mut self, message: signal_request::Message) {
+        let bytes = SignalRequest { message: Some(message) }.encode_to_vec();
+        self.socket.feed(Message::Binary(bytes.into())).await.unwrap();
+    }
+
+    /// Closes by RST, as a process that is gone does with unread bytes.
+    pub fn reset(self) {
+        let MaybeTlsStream::Plain(stream) = self.socket.get_ref() else { panic!("no TLS here") };
+        stream.set_zero_linger().unwrap();
+    }
+
     /// The close code, after any other frames; `None` when the connection was dropped.
     pub async fn close_code(&mut self) -> Option<u16> {
         loop {

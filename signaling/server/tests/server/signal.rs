@@ -183,3 +183,26 @@ async fn a_shutdown_says_leave_to_everybody_before_it_returns() {
     assert!(result.1.is_some());
     assert_eq!(server.connect(&format!("/rtc?access_token={}", join_token("b"))).await.err(), Some(500));
 }
+
+#[tokio::test]
+async fn a_leave_counts_although_the_client_closed_while_an_answer_was_written() {
+    let server = Memory::new(Config::dev()).start();
+    let mut client = server.join("a", "").await;
+    client.joined().await;
+    // The answers to the pings find a closed socket while the leave still lies behind them.
+    for timestamp in 0..200 {
+        client.feed(signal_request::Message::PingReq(proto::Ping { timestamp, rtt: 0 })).await;
+    }
+    client.feed(signal_request::Message::Leave(proto::LeaveRequest::default())).await;
+    client.socket.flush().await.unwrap();
+    client.reset();
+    let end = tokio::time::Instant::now() + Duration::from_secs(3);
+    loop {
+        let body = server.twirp("RoomService/ListParticipants", &admin_token(), r#"{"room":"r"}"#).await.body;
+        if body == r#"{"participants":[]}"# || body.contains("not_found") {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < end, "{body}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
