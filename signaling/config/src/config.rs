@@ -279,7 +279,7 @@ impl PacketIo {
 }
 
 impl MillraceConfig {
-    /// One pacer tick of libwebrtc; longer would be heard in the echo of a conversation before it saved much.
+    /// One tick of libwebrtc's pacer: what a publisher sends together has come by then, and more delay buys little.
     pub const VIDEO_HOLD_MS_MAX: u32 = 5;
 
     /// The limits for a machine of `cores`. At least two workers, so that the paths between them are always in use.
