@@ -27,6 +27,7 @@ pub mod memory;
 mod mmsg;
 pub mod offload;
 pub mod port;
+mod send_slots;
 mod setup;
 pub mod socket;
 pub mod uring;

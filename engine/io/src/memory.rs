@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use engine_base::limits::{SEND_BYTES, TRAIN_BYTES};
 use engine_table::SocketAddress;
 
-use crate::arena::Arena;
 use crate::batch::{Arrived, Batch, RECEIVE_PAYLOAD_BYTES};
 use crate::port::{Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
+use crate::send_slots::SendSlots;
 
 /// Most datagrams in one batch.
 const BATCH_MAX: usize = 256;
@@ -48,17 +48,13 @@ pub struct MemoryPort {
 
 #[derive(Debug)]
 pub struct MemorySender {
-    slots: Arena,
-    slot_bytes: usize,
-    free: Vec<u32>,
+    slots: SendSlots,
     sent: VecDeque<Packet>,
     /// Buffers of packets that were taken, for reuse.
     spare: Vec<Vec<u8>>,
     faults: VecDeque<i32>,
-    failures: VecDeque<SendFailure>,
     wakes: Vec<u32>,
-    sends: u64,
-    send_failures: u64,
+    counters: PortCounters,
     discards: bool,
 }
 
@@ -71,16 +67,12 @@ impl MemoryPort {
     pub fn with_slot_bytes(addresses: &[SocketAddress], slots: u32, slot_bytes: usize) -> Self {
         assert!(slot_bytes >= SEND_BYTES);
         let sender = MemorySender {
-            slots: Arena::new(slots as usize * slot_bytes).expect("address space for a test's slots"),
-            slot_bytes,
-            free: (0..slots).rev().collect(),
+            slots: SendSlots::new(slots, 0, slot_bytes).expect("address space for a test's slots"),
             sent: VecDeque::with_capacity(slots as usize),
             spare: Vec::new(),
             faults: VecDeque::new(),
-            failures: VecDeque::with_capacity(slots as usize),
             wakes: Vec::with_capacity(engine_base::Limits::WORKERS_MAX as usize),
-            sends: 0,
-            send_failures: 0,
+            counters: PortCounters::default(),
             discards: false,
         };
         Self {
@@ -209,10 +201,8 @@ impl Port for MemoryPort {
         PortCounters {
             received: self.received,
             received_bytes: self.received_bytes,
-            sends: self.sender.sends,
-            send_failures: self.sender.send_failures,
             truncated: self.truncated,
-            ..PortCounters::default()
+            ..self.sender.counters
         }
     }
 }
@@ -220,56 +210,46 @@ impl Port for MemoryPort {
 impl MemorySender {
     /// An empty buffer for the longest train.
     fn spare(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.slot_bytes))
+        self.spare.pop().unwrap_or_else(|| Vec::with_capacity(self.slots.slot_bytes()))
     }
 }
 
 impl Sender for MemorySender {
     fn reserve(&mut self) -> Option<SendSlot> {
-        self.free.pop().map(|index| SendSlot { index })
+        self.slots.reserve()
     }
 
     fn bytes<'a>(&'a mut self, slot: &'a mut SendSlot) -> &'a mut [u8] {
-        // SAFETY: the slot is reserved and borrowed (invariant 3).
-        unsafe { self.slots.slice(slot.index as usize * self.slot_bytes, self.slot_bytes) }
+        self.slots.bytes(slot)
     }
 
     fn bytes_of<'a>(&'a mut self, slots: &'a mut [SendSlot]) -> impl Iterator<Item = &'a mut [u8]> {
-        let Self { slots: memory, slot_bytes, .. } = self;
-        slots.iter_mut().map(|slot| {
-            // SAFETY: each slot is reserved, exists once and is borrowed (invariant 3), so the slices are disjoint.
-            unsafe { memory.slice(slot.index as usize * *slot_bytes, *slot_bytes) }
-        })
+        self.slots.bytes_of(slots)
     }
 
     fn slot_bytes(&self) -> usize {
-        self.slot_bytes
+        self.slots.slot_bytes()
     }
 
     fn release(&mut self, slot: SendSlot) {
-        self.free.push(slot.index);
+        self.slots.release(slot.index);
     }
 
-    fn commit(&mut self, slot: SendSlot, outgoing: Outgoing) {
-        let (at, bytes) = (slot.index as usize * self.slot_bytes, outgoing.bytes as usize);
-        assert!(bytes <= self.slot_bytes, "longer than a slot");
-        self.sends += 1;
-        match self.faults.pop_front() {
-            None | Some(0) if self.discards => {}
-            None | Some(0) => {
-                let mut copy = self.spare();
-                copy.clear();
-                // SAFETY: the slot is reserved until the end of this call (invariant 3).
-                copy.extend_from_slice(unsafe { self.slots.slice(at, bytes) });
-                let Outgoing { socket, destination, segment_bytes, .. } = outgoing;
-                self.sent.push_back(Packet { bytes: copy, remote: destination, socket, segment_bytes });
-            }
-            Some(errno) => {
-                self.send_failures += 1;
-                self.failures.push_back(SendFailure { outgoing, errno });
-            }
+    fn commit(&mut self, mut slot: SendSlot, outgoing: Outgoing) {
+        self.counters.sends += 1;
+        let fault = self.faults.pop_front().unwrap_or(0);
+        if fault == 0 && !self.discards {
+            let mut bytes = self.spare();
+            bytes.clear();
+            bytes.extend_from_slice(&self.slots.bytes(&mut slot)[..outgoing.bytes as usize]);
+            let Outgoing { socket, destination, segment_bytes, .. } = outgoing;
+            self.sent.push_back(Packet { bytes, remote: destination, socket, segment_bytes });
         }
-        self.free.push(slot.index);
+        let index = self.slots.commit(slot, outgoing);
+        if fault != 0 {
+            self.slots.note_failure(&mut self.counters, index, fault);
+        }
+        self.slots.release(index);
     }
 
     fn wake(&mut self, worker: u32) {
@@ -281,7 +261,7 @@ impl Sender for MemorySender {
     fn flush(&mut self) {}
 
     fn poll_failure(&mut self) -> Option<SendFailure> {
-        self.failures.pop_front()
+        self.slots.poll_failure()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The sending half: slots, a chain of committed ones per socket, and sendmmsg, because a full set of slots is emptied by sending.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -9,15 +8,9 @@ use engine_base::Limits;
 
 use super::CALL_MESSAGES;
 use crate::address::{NAME_BYTES, write_name};
-use crate::arena::Arena;
 use crate::port::{Outgoing, PortCounters, SendFailure, SendSlot, Sender};
+use crate::send_slots::{SegmentControl, SendSlots};
 
-/// `CMSG_SPACE(2)`: a 16 B header and the segment size, padded to 8.
-const CONTROL_BYTES: usize = 24;
-/// `CMSG_LEN(2)`.
-const CONTROL_LENGTH: usize = 18;
-/// From linux/udp.h.
-const UDP_SEGMENT: i32 = 103;
 /// Slots that wait before the port sends by itself: their bytes shall still lie in the cache when the kernel copies them.
 const QUEUED_MAX: u32 = CALL_MESSAGES as u32;
 /// End of a chain.
@@ -26,11 +19,7 @@ const NONE: u32 = u32::MAX;
 pub struct MmsgSender {
     pub(super) counters: PortCounters,
     sockets: Arc<[OwnedFd]>,
-    memory: Arena,
-    stride: usize,
-    slot_bytes: usize,
-    free: Vec<u32>,
-    outgoing: Vec<Outgoing>,
+    slots: SendSlots,
     /// The slot behind each committed one, for the same socket.
     next: Vec<u32>,
     /// First and last committed slot of each socket.
@@ -39,7 +28,6 @@ pub struct MmsgSender {
     busy: Vec<u32>,
     queued: u32,
     call: Call,
-    failures: VecDeque<SendFailure>,
     peers: Vec<OwnedFd>,
     /// Bit per worker to be woken when the sends are out.
     wakes: u64,
@@ -55,18 +43,9 @@ struct Call {
 #[repr(C)]
 struct Message {
     payload: libc::iovec,
-    control: Control,
+    control: SegmentControl,
     name: [u8; NAME_BYTES],
 }
-
-#[repr(C, align(8))]
-struct Control {
-    header: libc::cmsghdr,
-    segment_bytes: u16,
-    pad: [u8; 6],
-}
-
-const _: () = assert!(size_of::<Control>() == CONTROL_BYTES);
 
 // SAFETY: the raw pointers lead into the sender's own boxes and arena, which move with it.
 unsafe impl Send for Call {}
@@ -78,9 +57,7 @@ impl Call {
         // SAFETY: as above.
         let mut headers: Box<[libc::mmsghdr; CALL_MESSAGES]> = Box::new(unsafe { std::mem::zeroed() });
         for (header, message) in headers.iter_mut().zip(messages.iter_mut()) {
-            message.control.header.cmsg_len = CONTROL_LENGTH;
-            message.control.header.cmsg_level = libc::SOL_UDP;
-            message.control.header.cmsg_type = UDP_SEGMENT;
+            message.control.prepare();
             header.msg_hdr.msg_name = (&raw mut message.name).cast();
             header.msg_hdr.msg_iov = &raw mut message.payload;
             header.msg_hdr.msg_iovlen = 1;
@@ -94,9 +71,8 @@ impl Call {
         self.slots[index] = slot;
         message.payload.iov_base = payload.cast();
         message.payload.iov_len = outgoing.bytes as usize;
-        message.control.segment_bytes = outgoing.segment_bytes;
         header.msg_namelen = write_name(&mut message.name, &outgoing.destination) as u32;
-        header.msg_controllen = if outgoing.segment_bytes == 0 { 0 } else { CONTROL_BYTES };
+        header.msg_controllen = message.control.set(outgoing);
     }
 
     /// **Output**: how many of the messages `from..to` the kernel took, at least one; else why it refused the first.
@@ -113,24 +89,16 @@ impl Call {
 
 impl MmsgSender {
     pub(super) fn new(sockets: Arc<[OwnedFd]>, slots: u32, slot_bytes: usize) -> io::Result<Self> {
-        // An odd multiple of 64, so that slots spread over the sets of the L1 cache.
-        let stride = (slot_bytes.div_ceil(64) | 1) * 64;
-        let nothing = Outgoing { socket: 0, destination: Default::default(), bytes: 0, segment_bytes: 0 };
         let (chains, busy) = (vec![(NONE, NONE); sockets.len()], Vec::with_capacity(sockets.len()));
         Ok(Self {
             counters: PortCounters::default(),
             sockets,
-            memory: Arena::new(stride * slots as usize)?,
-            stride,
-            slot_bytes,
-            free: (0..slots).rev().collect(),
-            outgoing: vec![nothing; slots as usize],
+            slots: SendSlots::new(slots, 0, slot_bytes)?,
             next: vec![NONE; slots as usize],
             chains,
             busy,
             queued: 0,
             call: Call::new(),
-            failures: VecDeque::with_capacity(slots as usize),
             peers: Vec::with_capacity(Limits::WORKERS_MAX as usize),
             wakes: 0,
         })
@@ -149,8 +117,7 @@ impl MmsgSender {
             while slot != NONE {
                 let mut count = 0;
                 while slot != NONE && count < CALL_MESSAGES {
-                    let payload = self.memory.pointer(slot as usize * self.stride, self.slot_bytes);
-                    self.call.write(count, slot, payload, &self.outgoing[slot as usize]);
+                    self.call.write(count, slot, self.slots.payload(slot), &self.slots.outgoing(slot));
                     count += 1;
                     slot = self.next[slot as usize];
                 }
@@ -169,24 +136,14 @@ impl MmsgSender {
                 Ok(sent) => done += sent.max(1),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let outgoing = self.outgoing[self.call.slots[done] as usize];
-                    self.note_failure(SendFailure { outgoing, errno: error.raw_os_error().unwrap_or(libc::EIO) });
+                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                    self.slots.note_failure(&mut self.counters, self.call.slots[done], errno);
                     done += 1;
                 }
             }
         }
         self.counters.sends += count as u64;
-        self.free.extend_from_slice(&self.call.slots[..count]);
-    }
-
-    #[cold]
-    fn note_failure(&mut self, failure: SendFailure) {
-        self.counters.send_failures += 1;
-        if self.failures.len() < self.failures.capacity() {
-            self.failures.push_back(failure);
-        } else {
-            self.counters.send_failures_unseen += 1;
-        }
+        self.call.slots[..count].iter().for_each(|slot| self.slots.release(*slot));
     }
 
     #[cold]
@@ -207,41 +164,36 @@ impl MmsgSender {
 impl Sender for MmsgSender {
     #[inline]
     fn reserve(&mut self) -> Option<SendSlot> {
-        if self.free.is_empty() {
+        if self.slots.free_count() == 0 {
             self.send_queued();
         }
-        self.free.pop().map(|index| SendSlot { index })
+        self.slots.reserve()
     }
 
     #[inline]
     fn bytes<'a>(&'a mut self, slot: &'a mut SendSlot) -> &'a mut [u8] {
-        // SAFETY: the slot is reserved and borrowed (invariant 3), so nobody else touches its payload.
-        unsafe { self.memory.slice(slot.index as usize * self.stride, self.slot_bytes) }
+        self.slots.bytes(slot)
     }
 
     #[inline]
     fn bytes_of<'a>(&'a mut self, slots: &'a mut [SendSlot]) -> impl Iterator<Item = &'a mut [u8]> {
-        let Self { memory, stride, slot_bytes, .. } = self;
-        slots.iter_mut().map(|slot| {
-            // SAFETY: each slot is reserved, exists once and is borrowed (invariant 3), so the payloads are disjoint.
-            unsafe { memory.slice(slot.index as usize * *stride, *slot_bytes) }
-        })
+        self.slots.bytes_of(slots)
     }
 
     #[inline]
     fn slot_bytes(&self) -> usize {
-        self.slot_bytes
+        self.slots.slot_bytes()
     }
 
     fn release(&mut self, slot: SendSlot) {
-        self.free.push(slot.index);
+        self.slots.release(slot.index);
     }
 
     #[inline]
     fn commit(&mut self, slot: SendSlot, outgoing: Outgoing) {
-        let (index, socket) = (slot.index, outgoing.socket as usize);
-        assert!(socket < self.sockets.len() && outgoing.bytes as usize <= self.slot_bytes, "a send of another port");
-        self.outgoing[index as usize] = outgoing;
+        let socket = outgoing.socket as usize;
+        assert!(socket < self.sockets.len(), "a send of another port");
+        let index = self.slots.commit(slot, outgoing);
         self.next[index as usize] = NONE;
         let chain = &mut self.chains[socket];
         match chain.1 {
@@ -274,14 +226,14 @@ impl Sender for MmsgSender {
     }
 
     fn poll_failure(&mut self) -> Option<SendFailure> {
-        self.failures.pop_front()
+        self.slots.poll_failure()
     }
 }
 
 impl std::fmt::Debug for MmsgSender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("MmsgSender")
-            .field("free", &self.free.len())
+            .field("free", &self.slots.free_count())
             .field("queued", &self.queued)
             .finish_non_exhaustive()
     }
