@@ -405,6 +405,11 @@ impl EgressState {
         self.epoch
     }
 
+    /// Newest source number of the layer forwarded now that was forwarded or dropped on purpose.
+    pub const fn newest_source(&self) -> ExtendedSequence {
+        ExtendedSequence(self.sequences.newest())
+    }
+
     /// Extended number, and SRTP index, of the next RTX packet; each call takes one.
     pub fn take_rtx_sequence(&mut self) -> ExtendedSequence {
         self.next_rtx += 1;

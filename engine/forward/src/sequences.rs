@@ -38,6 +38,11 @@ impl SequenceMap {
         Self { offset: 1u64.wrapping_sub(own), highest: 0, floor: 0, dropped: [0; 4] }
     }
 
+    /// Newest source number that was forwarded or dropped.
+    pub(crate) const fn newest(&self) -> u64 {
+        self.highest
+    }
+
     /// Own number of the next new packet.
     pub(crate) const fn next_own(&self) -> u64 {
         self.highest.wrapping_sub(self.offset).wrapping_add(1)

@@ -166,6 +166,18 @@ impl Turn {
         // turn ends, and the slice's lifetime ends with the turn.
         Some((header, unsafe { std::slice::from_raw_parts(start, bytes) }))
     }
+
+    /// Names the packet that was written just before `reference` into the same ring, while it is still there.
+    pub fn before(&self, reference: SlotRef, kind: Kind) -> Option<SlotRef> {
+        let slots = &self.slots;
+        let ring = ring_slots(kind) as u32;
+        if reference.stream >= slots.streams || reference.slot >= ring {
+            return None;
+        }
+        let slot = (reference.slot + ring - 1) % ring;
+        let tag = slots.media.word(slots.slot_offset(reference.stream, slot)).load(Ordering::Acquire);
+        Some(SlotRef { slot, sequence: ExtendedSequence(tag.checked_sub(1)?), ..reference })
+    }
 }
 
 impl Slots {
@@ -216,6 +228,13 @@ impl Slots {
     }
 }
 
+const fn ring_slots(kind: Kind) -> usize {
+    match kind {
+        Kind::Audio => AUDIO_SLOTS,
+        Kind::Video => VIDEO_SLOTS,
+    }
+}
+
 /// The owner's end of one layer's ring.
 #[derive(Debug)]
 pub struct SlotStream {
@@ -237,10 +256,7 @@ impl SlotStream {
     /// `owner` that calls this holds no packet of an earlier use of the ring. **Cost**: allocates; at registration only.
     pub fn take_over(slots: &Slots, owner: u32, ingress: u32, layer: usize, kind: Kind) -> Self {
         assert!(layer < LAYERS && slots.media.is_writable());
-        let ring = match kind {
-            Kind::Audio => AUDIO_SLOTS,
-            Kind::Video => VIDEO_SLOTS,
-        } as u64;
+        let ring = ring_slots(kind) as u64;
         let mut stream = Self {
             slots: slots.clone(),
             stream: ingress * LAYERS as u32 + layer as u32,
@@ -350,6 +366,26 @@ mod tests {
             assert_eq!((header.sequence.0, bytes), (n, &n.to_le_bytes()[..]));
         }
         assert!(slots.begin_turn(0).packet(first).is_none());
+    }
+
+    #[test]
+    fn the_packets_before_one_are_found_back_to_the_retired_slots() {
+        let slots = slots();
+        let mut stream = SlotStream::take_over(&slots, 0, 1, 2, Kind::Audio);
+        let mut newest = write(&mut stream, 0).unwrap().unwrap();
+        let turn = slots.begin_turn(0);
+        assert_eq!(turn.before(newest, Kind::Audio), None);
+        drop(turn);
+        for n in 1..100 {
+            newest = write(&mut stream, n).unwrap().unwrap();
+        }
+        let turn = slots.begin_turn(0);
+        let back: Vec<u64> = std::iter::successors(Some(newest), |reference| turn.before(*reference, Kind::Audio))
+            .take(AUDIO_SLOTS)
+            .map(|reference| turn.packet(reference).unwrap().0.sequence.0)
+            .collect();
+        assert!(back.len() >= AUDIO_SLOTS / 2);
+        assert!(back.iter().zip((0..100).rev()).all(|(found, n)| *found == n), "{back:?}");
     }
 
     #[test]

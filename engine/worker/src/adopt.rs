@@ -274,6 +274,7 @@ impl State {
             plan,
             transport: fact.transport,
             index,
+            catches_up: true,
             next_report: engine_base::TimeNs::ZERO,
             cname: row.cname,
             observed: EgressObserved::new_zeroed(),

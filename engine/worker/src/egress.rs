@@ -19,6 +19,8 @@ pub struct Egress {
     pub transport: TransportRef,
     /// Row.
     pub index: u32,
+    /// It came from another worker: packets that arrived in between are in their slots and were forwarded by nobody.
+    pub catches_up: bool,
     /// When its next sender report is due; 0 before the first.
     pub next_report: TimeNs,
     pub cname: Text<54>,

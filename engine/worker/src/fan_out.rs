@@ -80,7 +80,7 @@ impl State {
             if sources.is_empty() {
                 break;
             }
-            self.forward(&packets, &mut sources, sender);
+            self.forward(turn, &packets, &mut sources, sender);
             for source in &sources {
                 self.raise_demands(source.ingress, source.demands);
             }
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// One pass: its packets to every subscriber of their sources.
-    fn forward<S: Sender>(&mut self, packets: &[Waiting<'_>], sources: &mut [Source], sender: &mut S) {
+    fn forward<S: Sender>(&mut self, turn: &Turn, packets: &[Waiting<'_>], sources: &mut [Source], sender: &mut S) {
         let ntp = self.site.ntp(self.now);
         let State { site, transports, ingresses, work, sealer, now, .. } = self;
         let mut visits = std::mem::take(&mut work.visits);
@@ -154,7 +154,7 @@ impl State {
         {
             let mut desk = Desk { site, sender, sealer };
             let mut subscriber =
-                Subscriber { transports, ingresses, work, heads: &mut heads, packets, sources, now: *now, ntp };
+                Subscriber { turn, transports, ingresses, work, heads: &mut heads, packets, sources, now: *now, ntp };
             for visits in visits.chunk_by(|a, b| a.transport == b.transport) {
                 subscriber.serve(visits, &mut round, &mut desk);
             }
@@ -184,6 +184,7 @@ fn list_visits(sources: &[Source], ingresses: &Ingresses, visits: &mut Vec<Visit
 
 /// Everything that one subscriber after the other is served from.
 struct Subscriber<'s, 'p, 't> {
+    turn: &'p Turn,
     transports: &'t Transports,
     ingresses: &'s mut Ingresses,
     work: &'s mut Work,
@@ -214,7 +215,8 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
             let here = Lane { site: desk.site, route, now: self.now, ntp: self.ntp };
             lane = Some(here);
             let runs = egress.state.runs();
-            for packet in packets {
+            let missed = missed(self.turn, egress, packets, source.kind);
+            for packet in missed.iter().rev().chain(packets) {
                 match egress.state.verdict(&egress.plan, packet.layer, &packet.header, &place.clocks) {
                     Verdict::Drop(reason) => desk.site.drop(reason),
                     Verdict::Forward(rewrite) => {
@@ -250,6 +252,24 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
             depart(&lane, &mut items, self.heads, round, desk);
         }
     }
+}
+
+/// Packets, the newest first, that arrived while an egress was on its way here from another worker. Without them its subscriber
+/// would see a loss that no retransmission can mend.
+fn missed<'p>(turn: &'p Turn, egress: &mut Egress, packets: &[Waiting<'p>], kind: Kind) -> Packets<'p> {
+    let mut missed = Packets::new();
+    if !egress.catches_up {
+        return missed;
+    }
+    let Some(first) = packets.iter().find(|packet| packet.layer == egress.state.layer()) else { return missed };
+    egress.catches_up = false;
+    let before = std::iter::successors(turn.before(first.slot, kind), |reference| turn.before(*reference, kind));
+    for slot in before.take(PASS_PACKETS).take_while(|slot| slot.sequence > egress.state.newest_source()) {
+        if let Some((header, bytes)) = turn.packet(slot) {
+            missed.push(Waiting { slot, layer: first.layer, header, bytes });
+        }
+    }
+    missed
 }
 
 /// Takes the packet's number and writes its head.

@@ -41,6 +41,53 @@ fn a_subscriber_that_moves_goes_on_with_the_same_numbers() {
 }
 
 #[test]
+fn what_comes_while_a_subscriber_moves_is_not_lost() {
+    let mut stage = Stage::new(3);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 1);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.settle();
+    let mut n = 0;
+    let mut media = Vec::new();
+    // From and to the publisher's worker, and between two others.
+    for (round, (from, to)) in [(1, 2), (2, 0), (0, 1)].into_iter().enumerate() {
+        let mut inject = |stage: &mut Stage| {
+            let packet = publisher.rtp(Kind::Video, 21, n, 3_000 * u32::from(n), &vp8(n == 0, n, 500));
+            stage.inject(0, &publisher, &packet);
+            n += 1;
+        };
+        stage.advance_ms(600);
+        inject(&mut stage);
+        stage.settle();
+        media.extend(receive(&mut stage, &mut subscriber).media);
+        subscriber.move_to(&format!("198.51.100.1:{}", 1 + round));
+        let check = subscriber.check(true);
+        stage.inject(to, &subscriber, &check);
+        let now = stage.now;
+        // The new worker hears the check. The old one learns of a packet and of the wish in one turn and lets go before its fan-out;
+        // the new one has not looked into its mailbox yet.
+        stage.workers[to as usize].turn(now);
+        inject(&mut stage);
+        stage.workers[0].turn(now);
+        stage.workers[from as usize].turn(now);
+        for _ in 0..3 {
+            inject(&mut stage);
+        }
+        stage.workers[0].turn(now);
+        stage.settle();
+        inject(&mut stage);
+        stage.settle();
+        media.extend(receive(&mut stage, &mut subscriber).media);
+        assert_eq!(stage.observed(&subscriber).owner, to as u8);
+    }
+    assert_eq!(media.len(), 18, "{:?}", stage.all_drops());
+    for (a, b) in media.iter().zip(&media[1..]) {
+        assert_eq!(b.sequence, a.sequence.wrapping_add(1));
+    }
+    assert_eq!(stage.all_drops(), []);
+}
+
+#[test]
 fn a_publisher_that_moves_keeps_its_streams() {
     let mut stage = Stage::new(2);
     let (mut publisher, mut subscriber) = pair(&mut stage, Profile::Aes128CmSha1_80, 0);
