@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Ours, on the device.
 pub const LOCAL: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub const NAME: &str = "ifb0";
 
 /// Runs this very command again under `unshare --net`.
 pub fn again_in_a_namespace() -> Result<ExitCode> {
@@ -32,6 +33,7 @@ pub fn make() -> Result<()> {
         "addr add 198.18.0.1/16 dev ifb0",
         "link set ifb0 up",
         "route add 198.19.0.0/16 via 198.18.0.2 dev ifb0",
+        "neigh replace 198.18.0.2 lladdr 02:00:00:00:00:02 dev ifb0 nud permanent",
     ] {
         run("ip", step)?;
     }

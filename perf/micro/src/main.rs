@@ -1,56 +1,20 @@
-//! `perf-micro`: one worker of the engine, real in everything but its clients, forwards one publisher to many subscribers.
-//!
-//! ```text
-//! publisher (here, not measured) → memory port → turn of the worker → memory | kernel port → nobody | a discarding device
-//! ```
-//! Measured is the CPU time of the worker's thread in `turn` and `rest`, with its maps, caches, feedback and counters. Receiving from
-//! the kernel is not part of it: that is 1/N of a fan-out.
+//! `perf-micro`: what a forwarded packet costs in a turn of the packet engine, as a table or JSON.
 #![forbid(unsafe_code)]
 
-mod device;
-mod measure;
-mod node;
-mod port;
+use std::process::{Command, ExitCode};
 
-use std::process::ExitCode;
-
-use anyhow::{Result, bail};
-use clap::{Parser, ValueEnum};
-use engine_srtp::Profile;
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use perf_micro::case::{Case, Cipher, Way};
+use perf_micro::census::{self, Census, Order};
+use perf_micro::measure::Figures;
+use perf_micro::{device, measure};
 use serde::Serialize;
 
-use crate::measure::Figures;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// Packets end in memory: what the engine itself costs.
-    Memory,
-    /// io_uring to a device that discards (`ifb`, in a network namespace that ends with the run). Needs root and iproute2.
-    IoUring,
-    /// The same by sendmmsg.
-    Mmsg,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cipher {
-    AesCm,
-    Gcm128,
-    Gcm256,
-}
-
-impl Cipher {
-    fn profile(self) -> Profile {
-        match self {
-            Self::AesCm => Profile::Aes128CmSha1_80,
-            Self::Gcm128 => Profile::AeadAes128Gcm,
-            Self::Gcm256 => Profile::AeadAes256Gcm,
-        }
-    }
-}
-
 /// Measures what a forwarded packet costs in a turn of the packet engine.
+///
+/// Measured is the CPU time of the worker's thread, with its maps, caches, feedback and counters. Receiving from the kernel is
+/// not part of it, that is 1/N of a fan-out; it is timed alone.
 #[derive(Debug, Parser)]
 #[command(name = "perf-micro", max_term_width = 110)]
 struct Line {
@@ -74,27 +38,27 @@ struct Line {
     /// Measurements of each, in turn; shown are the median and the range.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: u32,
+    /// Counts system calls too, in a child that is traced.
+    #[arg(long)]
+    syscalls: bool,
+    /// Counts instructions too, single-stepping one frame: up to 100 ms for each packet and subscriber.
+    #[arg(long, requires = "syscalls")]
+    instructions: bool,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
     #[arg(long, hide = true)]
     in_namespace: bool,
-}
-
-/// One row of the table.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Case {
-    pub way: Way,
-    pub srtp: Cipher,
-    pub subscribers: u32,
-    pub burst: u32,
-    pub payload: usize,
+    /// The child that is traced.
+    #[arg(long, hide = true)]
+    counted: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Row {
     #[serde(flatten)]
     case: Case,
+    census: Option<Census>,
     /// Sorted by cost.
     rounds: Vec<Figures>,
 }
@@ -110,6 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn perform(line: &Line) -> Result<ExitCode> {
+    if let Some(order) = &line.counted {
+        census::obey(order)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let needs_device = line.way.iter().any(|way| *way != Way::Memory);
     if needs_device && !line.in_namespace {
         return device::again_in_a_namespace();
@@ -120,26 +88,36 @@ fn perform(line: &Line) -> Result<ExitCode> {
     if line.payload < 20 || line.payload > 1_400 {
         bail!("--payload is 20 to 1400 bytes");
     }
-    let mut rows = Vec::new();
-    for case in cases(line) {
-        rows.push(Row { case, rounds: Vec::new() });
-    }
+    let mut rows: Vec<Row> = cases(line).map(|case| Row { case, census: None, rounds: Vec::new() }).collect();
     if !line.json {
-        println!("{}", measure::HEADING);
+        println!("{HEADING}");
     }
     for row in &mut rows {
         for _ in 0..line.rounds {
             row.rounds.push(measure::run(&row.case, line.packets)?);
         }
         row.rounds.sort_by(|a, b| a.ns_per_packet.total_cmp(&b.ns_per_packet));
+        if line.syscalls {
+            row.census = Some(census::count(&Order { case: row.case, steps: line.instructions }, counted_child()?)?);
+        }
         if !line.json {
-            println!("{}", measure::line(&row.case, &row.rounds));
+            println!("{}", show(row));
         }
     }
     if line.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// This executable, in the same namespace.
+fn counted_child() -> Result<impl FnOnce(&str) -> Command + Send> {
+    let myself = std::env::current_exe().context("cannot find this executable")?;
+    Ok(move |order: &str| {
+        let mut command = Command::new(myself);
+        command.args(["--counted", order]);
+        command
+    })
 }
 
 fn cases(line: &Line) -> impl Iterator<Item = Case> {
@@ -151,4 +129,41 @@ fn cases(line: &Line) -> impl Iterator<Item = Case> {
             })
         })
     })
+}
+
+const HEADING: &str = "\
+                                       ns of CPU per forwarded packet                                        per received
+way      srtp    subscr. burst  size   all [range]        user system │  send  seal  rest │ train  pad  alloc/1k │ open  receive";
+
+fn show(row: &Row) -> String {
+    let (case, median) = (&row.case, row.rounds[row.rounds.len() / 2]);
+    let range = format!("[{:.0}..{:.0}]", row.rounds[0].ns_per_packet, row.rounds[row.rounds.len() - 1].ns_per_packet);
+    let receive = median.alone.receive_ns.map_or("–".to_owned(), |ns| format!("{ns:.0}"));
+    let mut text = format!(
+        "{:<8} {:<7} {:>7} {:>5} {:>5} {:>5.0} {range:<13} {:>4.0} {:>6.0} │ {:>5.0} {:>5.0} {:>5.0} │ {:>5.1} {:>4.1} {:>9.3} │ {:>4.0} {receive:>8}",
+        format!("{:?}", case.way).to_lowercase(),
+        format!("{:?}", case.srtp).to_lowercase(),
+        case.subscribers,
+        case.burst,
+        case.payload,
+        median.ns_per_packet,
+        median.ns_per_packet - median.system_ns,
+        median.system_ns,
+        median.send_ns,
+        median.alone.seal_ns,
+        median.rest_ns,
+        median.train_length,
+        median.padding_percent,
+        median.allocations_per_1000,
+        median.alone.unprotect_ns,
+    );
+    if let Some(census) = &row.census {
+        let calls = census.syscalls.iter().map(|(name, count)| format!(" {name} {count:.2}"));
+        let calls: String = calls.collect();
+        text += &format!("\n         per 1,000 packets: system calls{}", if calls.is_empty() { " 0" } else { &calls });
+        if let Some(instructions) = census.instructions {
+            text += &format!("; instructions {instructions:.0}");
+        }
+    }
+    text
 }

@@ -17,7 +17,7 @@ use engine_wire::stun::{BindingRequest, IceRole, TransactionId};
 use engine_worker::{Crew, Regions, Site, Worker};
 use zerocopy::FromZeros;
 
-use crate::Case;
+use crate::case::Case;
 use crate::device;
 use crate::port::Injected;
 
@@ -25,7 +25,7 @@ const NODE_TAG: u32 = 0x1_0101;
 const SSRC: u32 = 0x1234_5678;
 const EXTENSIONS: ExtensionIds = ExtensionIds { mid: 4, transport_cc: 5, abs_send_time: 2, ..ExtensionIds::NONE };
 
-pub struct Node<P> {
+pub struct Node<P: Port> {
     pub worker: Worker<Injected<P>>,
     pub now: TimeNs,
     pub regions: Regions,
@@ -48,7 +48,7 @@ impl<P: Port> Node<P> {
         let site = Site::new(0, &regions, Arc::new(crew)).context("the node row was just written")?;
         let now = TimeNs::from_ms(1_000_000);
         let local = SocketAddr::new(IpAddr::V4(device::LOCAL), 7_882);
-        let port = Injected { arrivals: MemoryPort::new(&[SocketAddress::new(local)], 1), way };
+        let port = Injected::new(MemoryPort::new(&[SocketAddress::new(local)], 1), way);
         let mailbox = mailboxes.pop().context("one worker has one mailbox")?;
         let worker = Worker::new(port, site, mailbox, now);
         let publisher =
@@ -221,7 +221,7 @@ fn credentials(index: u32) -> (Vec<u8>, Vec<u8>) {
 }
 
 /// All keys are distinct, so that no cache of the cipher's state flatters the figures.
-fn master(index: u32, profile: Profile, from_server: bool) -> Result<MasterKey> {
+pub fn master(index: u32, profile: Profile, from_server: bool) -> Result<MasterKey> {
     let mut key = [u8::from(from_server); 32];
     key[..4].copy_from_slice(&index.to_be_bytes());
     let salt = [9; 14];
