@@ -89,13 +89,16 @@ fn perform(line: &Line) -> Result<ExitCode> {
         bail!("--payload is 20 to 1400 bytes");
     }
     let mut rows: Vec<Row> = cases(line).map(|case| Row { case, census: None, rounds: Vec::new() }).collect();
+    // The cases take turns, so that the machine's drift meets all of them.
+    for _ in 0..line.rounds {
+        for row in &mut rows {
+            row.rounds.push(measure::run(&row.case, line.packets)?);
+        }
+    }
     if !line.json {
         println!("{HEADING}");
     }
     for row in &mut rows {
-        for _ in 0..line.rounds {
-            row.rounds.push(measure::run(&row.case, line.packets)?);
-        }
         row.rounds.sort_by(|a, b| a.ns_per_packet.total_cmp(&b.ns_per_packet));
         if line.syscalls {
             row.census = Some(census::count(&Order { case: row.case, steps: line.instructions }, counted_child()?)?);
