@@ -109,6 +109,12 @@ impl EgressState {
         state
     }
 
+    /// The own number of the next packet, if none closes a gap before it.
+    #[inline]
+    pub(crate) const fn next_own(&self) -> u64 {
+        self.sequences.next_own()
+    }
+
     /// As the worker stores it at turn end.
     pub fn checkpoint(&self) -> StateRow {
         let mut row = StateRow { words: [0; 28] };

@@ -14,7 +14,7 @@ use engine_base::limits::{LAYERS, NACK_ENTRIES};
 use engine_base::{Drop, ExtendedSequence, SequenceNumber, TimeNs};
 use engine_table::regions::NACK_WORDS;
 use engine_table::slots::packet_flags;
-use engine_table::{MediaRegion, PacketHeader, SlotRef};
+use engine_table::{MediaRegion, PacketHeader, SlotRef, prefetch_value};
 
 use crate::egress::{EgressState, Epoch, Payload, Rewrite, Vp8Fields};
 use crate::plan::EgressPlan;
@@ -89,6 +89,13 @@ impl<E: Entries> Retransmissions<E> {
             Ordering::Release,
         );
         first.store(own << 40 | slot.sequence.0 & 0xff_ffff_ffff, Ordering::Release);
+    }
+
+    /// Asks the processor for the entry of the packet that `state` forwards next.
+    #[inline]
+    pub fn prefetch_next(&self, state: &EgressState) {
+        let [first, _] = self.0.entry(state.next_own() as usize % NACK_ENTRIES);
+        prefetch_value(first);
     }
 
     /// Answers one sequence number of a NACK.

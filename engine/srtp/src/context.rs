@@ -45,6 +45,12 @@ impl SendContext {
         self.profile
     }
 
+    /// Where the keys lie that sealing an RTP packet reads, and how many bytes of them: to be asked for ahead.
+    #[inline]
+    pub fn hot(&self) -> (*const u8, usize) {
+        self.rtp.hot()
+    }
+
     pub(crate) fn rtp(&self) -> &SendKeys<RTP_TABLE> {
         &self.rtp
     }

@@ -83,6 +83,17 @@ impl SendKeys<RTP_TABLE> {
         }
     }
 
+    /// See [`crate::SendContext::hot`]. The library's keys lie elsewhere.
+    #[inline]
+    pub fn hot(&self) -> (*const u8, usize) {
+        match self {
+            Self::Library(suite) => (core::ptr::from_ref(suite).cast(), 0),
+            Self::Cm(keys) => (core::ptr::from_ref(keys).cast(), size_of_val(keys)),
+            Self::Gcm128(keys) => (core::ptr::from_ref(keys).cast(), size_of_val(keys)),
+            Self::Gcm256(keys) => (core::ptr::from_ref(keys).cast(), size_of_val(keys)),
+        }
+    }
+
     /// The key of the tags that [`Self::encrypt`] leaves out.
     pub fn hmac_key(&self) -> Option<&HmacKey> {
         match self {

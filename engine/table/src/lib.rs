@@ -26,6 +26,7 @@ pub mod layout;
 mod loom_tests;
 #[cfg_attr(feature = "loom", path = "map_loom.rs")]
 pub mod map;
+pub mod prefetch;
 #[cfg(not(feature = "loom"))]
 pub mod regions;
 pub mod ring;
@@ -40,6 +41,7 @@ pub use counters::{CourierCounter, EgressCounter, IngressCounter, SignalingFigur
 pub use journal::Journal;
 #[cfg(not(feature = "loom"))]
 pub use map::{MapError, Region};
+pub use prefetch::{prefetch, prefetch_value};
 #[cfg(not(feature = "loom"))]
 pub use regions::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
 pub use ring::{ByteRing, RingConsumer, RingProducer};

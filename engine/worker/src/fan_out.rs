@@ -15,6 +15,7 @@ use engine_table::slots::packet_flags;
 use engine_table::{EgressCounter, SlotRef, TransportCounter, Turn, WorkerCounter};
 use smallvec::SmallVec;
 
+use crate::ahead::Ahead;
 use crate::egress::Egress;
 use crate::hold::PACKETS_ENOUGH;
 use crate::ingress::Ingresses;
@@ -58,13 +59,15 @@ type Items<'a> = SmallVec<[Item<'a>; PASS_PACKETS]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Visit {
     /// Row. First, because a subscriber's packets shall lie next to each other.
-    transport: u32,
+    pub transport: u32,
     /// Audio last: its packets are shorter, and only the last of a train may be.
     is_audio: bool,
     /// In the pass.
-    source: u16,
+    pub source: u16,
     /// In the ingress's list.
-    position: u32,
+    pub position: u32,
+    /// Row.
+    pub egress: u32,
 }
 
 impl State {
@@ -155,7 +158,9 @@ impl State {
             let mut desk = Desk { site, sender, sealer };
             let mut subscriber =
                 Subscriber { turn, transports, ingresses, work, heads: &mut heads, packets, sources, now: *now, ntp };
+            let mut ahead = Ahead::new(&visits);
             for visits in visits.chunk_by(|a, b| a.transport == b.transport) {
+                ahead.look(visits.len(), &subscriber, desk.site);
                 subscriber.serve(visits, &mut round, &mut desk);
             }
             round.send(&mut desk);
@@ -175,6 +180,7 @@ fn list_visits(sources: &[Source], ingresses: &Ingresses, visits: &mut Vec<Visit
             is_audio,
             source: number,
             position,
+            egress: egress.index,
         }));
     }
     if sources.len() > 1 {
@@ -183,9 +189,9 @@ fn list_visits(sources: &[Source], ingresses: &Ingresses, visits: &mut Vec<Visit
 }
 
 /// Everything that one subscriber after the other is served from.
-struct Subscriber<'s, 'p, 't> {
+pub struct Subscriber<'s, 'p, 't> {
     turn: &'p Turn,
-    transports: &'t Transports,
+    pub transports: &'t Transports,
     ingresses: &'s mut Ingresses,
     work: &'s mut Work,
     heads: &'s mut [u8],
@@ -196,6 +202,13 @@ struct Subscriber<'s, 'p, 't> {
 }
 
 impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
+    /// The egress that a visit is to.
+    #[inline]
+    pub fn egress(&self, visit: &Visit) -> Option<&Egress> {
+        let source = self.sources.get(usize::from(visit.source))?;
+        self.ingresses.at(source.ingress)?.local.get(visit.position as usize)
+    }
+
     /// **Input**: the visits of one transport.
     fn serve(&mut self, visits: &[Visit], round: &mut Round<'p>, desk: &mut Desk<'t, impl Sender>) {
         let mut items = Items::new();

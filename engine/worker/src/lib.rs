@@ -4,12 +4,13 @@
 //!
 //! Files by noun: [`worker`] the loop · `state` what it works on · `rows`, `adopt` desired rows · `transport`, `link`, `keys`,
 //! `addresses` a client's connection · `stun`, `checks` connectivity · `moves`, [`crew`] ownership · `srtp_in`, `publisher`, `unknown`
-//! packets in · `fan_out`, `train`, `round`, `hold`, `lane`, `egress` packets out · `rtcp_in`, `feedback`, `reports`, `demand` RTCP · `punt` the slow path · `rings`,
-//! `records` other workers · `timers`, `work`, `observe` the end of a turn.
+//! packets in · `fan_out`, `ahead`, `train`, `round`, `hold`, `lane`, `egress` packets out · `rtcp_in`, `feedback`, `reports`, `demand` RTCP · `punt` the
+//! slow path · `rings`, `records` other workers · `timers`, `work`, `observe` the end of a turn.
 #![forbid(unsafe_code)]
 
 mod addresses;
 mod adopt;
+mod ahead;
 mod checks;
 pub mod crew;
 mod demand;
