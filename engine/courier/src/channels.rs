@@ -18,6 +18,7 @@ use sctp_proto::{
 
 use crate::dcep::{Message, Open, Reliability};
 use crate::limits;
+use crate::session::take;
 use crate::settings::Settings;
 
 /// The library wants an address; there is one peer only.
@@ -183,11 +184,11 @@ impl Channels {
                 }
             }
         }
-        self.outgoing.pop_front()
+        take(&mut self.outgoing)
     }
 
     pub fn poll_event(&mut self) -> Option<ChannelEvent> {
-        self.events.pop_front()
+        take(&mut self.events)
     }
 
     /// Queues one message. **Errors**: not open, or the queue of this receiver is full (its message is dropped, nobody waits).

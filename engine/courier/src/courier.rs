@@ -58,7 +58,8 @@ pub struct Wakes {
 pub struct Courier {
     regions: Regions,
     settings: Arc<Settings>,
-    transports: HashMap<u32, Transport>,
+    /// In boxes: a table has up to twice as many places as it has entries.
+    transports: HashMap<u32, Box<Transport>>,
     router: Router,
     timers: BTreeSet<(TimeNs, u32)>,
     /// Transports with events or datagrams to take.
@@ -184,7 +185,10 @@ impl Courier {
     fn try_begin(&mut self, index: u32, now: TimeNs) {
         let ready =
             |transport: &Transport| transport.is_fresh() && transport.role().dtls_client && transport.is_reachable();
-        if self.transports.get(&index).is_some_and(ready) && !self.begin(index, now) && !self.waiting.contains(&index) {
+        if self.transports.get(&index).is_some_and(|transport| ready(transport))
+            && !self.begin(index, now)
+            && !self.waiting.contains(&index)
+        {
             self.waiting.push_back(index);
         }
     }
@@ -196,7 +200,7 @@ impl Courier {
             return false;
         }
         let Some(transport) = self.transports.get_mut(&index) else { return false };
-        let session = Session::new(&self.settings, transport.role(), transport.row.fingerprint, now);
+        let session = Session::new(&self.settings, transport.role(), transport.fingerprint(), now);
         transport.session = Some(Box::new(session));
         transport.handshaking = true;
         transport.state.dtls = dtls_state::HANDSHAKE;

@@ -20,7 +20,7 @@ pub struct Member {
     row: DataRow,
     pub pending: PendingQueue,
     /// Its downlink died with a courier: what waits goes to the participant's next session.
-    pub lost: bool,
+    lost: bool,
 }
 
 impl Member {
@@ -46,6 +46,8 @@ pub struct Routed {
 struct Group {
     members: Vec<u32>,
     cache: ReplayCache,
+    /// Some member was lost, at any time: a new one may be it again.
+    had_losses: bool,
     /// Queues of members whose session died with a courier, by identity.
     orphans: HashMap<Vec<u8>, PendingQueue>,
 }
@@ -53,7 +55,8 @@ struct Group {
 /// All rooms' members.
 #[derive(Debug, Default)]
 pub struct Router {
-    members: HashMap<u32, Member>,
+    /// In boxes: a table has up to twice as many places as it has entries.
+    members: HashMap<u32, Box<Member>>,
     groups: HashMap<u64, Group>,
     /// Transport index → data row index.
     uplinks: HashMap<u32, u32>,
@@ -78,7 +81,7 @@ impl Router {
             member.row = *row;
         } else {
             let pending = self.inherit(row);
-            self.members.insert(index, Member { row: *row, pending, lost: false });
+            self.members.insert(index, Box::new(Member { row: *row, pending, lost: false }));
             self.groups.entry(row.group).or_default().members.push(index);
         }
         for (map, transport) in [(&mut self.uplinks, row.uplink), (&mut self.downlinks, row.downlink)] {
@@ -86,11 +89,20 @@ impl Router {
                 map.insert(transport.index, index);
             }
         }
-        self.members.get(&index).filter(|member| !member.pending.is_empty()).map(Member::downlink)
+        self.members.get(&index).filter(|member| !member.pending.is_empty()).map(|member| member.downlink())
     }
 
     pub fn member(&mut self, index: u32) -> Option<&mut Member> {
-        self.members.get_mut(&index)
+        self.members.get_mut(&index).map(Box::as_mut)
+    }
+
+    /// The member's downlink died with a courier.
+    pub fn lose(&mut self, index: u32) {
+        let Some(member) = self.members.get_mut(&index) else { return };
+        member.lost = true;
+        if let Some(group) = self.groups.get_mut(&member.row.group) {
+            group.had_losses = true;
+        }
     }
 
     /// Index of the member to whom `reference` still refers.
@@ -207,7 +219,8 @@ impl Router {
         if let Some(pending) = group.orphans.remove(row.identity.as_bytes()) {
             return pending;
         }
-        for index in &group.members {
+        let candidates = if group.had_losses { &group.members[..] } else { &[] };
+        for index in candidates {
             if let Some(former) = self.members.get_mut(index)
                 && former.lost
                 && former.row.identity == row.identity

@@ -23,6 +23,7 @@ pub mod limits;
 pub mod process;
 pub mod session;
 pub mod settings;
+mod signing;
 
 pub use courier::Courier;
 pub use process::{CourierStart, run};

@@ -23,7 +23,7 @@ use crate::limits;
 use crate::settings::{Settings, Versions};
 pub use fingerprint::{is_fingerprint_valid, matches};
 
-/// Output buffer of the DTLS library: one datagram, or one record; it grows when a record is larger.
+/// Output buffer of the DTLS library: one datagram, or one record. A larger record, which few clients send, has one of its own.
 const OUTPUT_BYTES: usize = 1 << 11;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,7 @@ pub struct Session {
     dtls: Dtls,
     phase: Phase,
     expected: Fingerprint,
+    /// The peer's, until it is verified.
     certificate: Vec<u8>,
     keys: Option<Box<Keys>>,
     verify_by: TimeNs,
@@ -94,7 +95,6 @@ pub struct Session {
     dtls_timeout: TimeNs,
     outgoing: VecDeque<Vec<u8>>,
     events: VecDeque<SessionEvent>,
-    output: Vec<u8>,
 }
 
 impl Session {
@@ -122,7 +122,6 @@ impl Session {
             dtls_timeout: TimeNs::MAX,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
-            output: vec![0; OUTPUT_BYTES],
         };
         session.handle_timeout(now);
         session
@@ -194,11 +193,11 @@ impl Session {
     }
 
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.outgoing.pop_front()
+        take(&mut self.outgoing)
     }
 
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front()
+        take(&mut self.events)
     }
 
     /// Sends one message on a channel. **Errors**: see [`SendError`]; nobody is made to wait.
@@ -255,10 +254,13 @@ impl Session {
     }
 
     fn drain_dtls(&mut self, received: &mut Vec<Bytes>, now: TimeNs) {
+        let mut small = [0; OUTPUT_BYTES];
+        let mut large = Vec::new();
         loop {
-            match self.dtls.poll_output(&mut self.output) {
+            let output = if large.is_empty() { &mut small[..] } else { &mut large[..] };
+            match self.dtls.poll_output(output) {
                 Output::Packet(datagram) => self.outgoing.push_back(datagram.to_vec()),
-                Output::BufferTooSmall { needed } => self.output.resize(needed, 0),
+                Output::BufferTooSmall { needed } => large.resize(needed, 0),
                 Output::Timeout(instant) => {
                     self.dtls_timeout = self.settings.clock.time(instant);
                     return;
@@ -293,6 +295,7 @@ impl Session {
             }
             let Some(keys) = self.keys.take() else { return self.fail(Failure::NoProfile) };
             self.phase = Phase::Connected;
+            self.certificate = Vec::new();
             self.events.push_back(SessionEvent::Connected(keys));
         }
         if self.phase == Phase::Connected && self.role.sctp {
@@ -326,6 +329,15 @@ impl Session {
             });
         }
     }
+}
+
+/// The next of a queue that is empty for most of a session's life: then it keeps no memory.
+pub(crate) fn take<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let next = queue.pop_front();
+    if next.is_none() && queue.capacity() > 0 {
+        *queue = VecDeque::new();
+    }
+    next
 }
 
 fn export(exported: &[u8], profile: SrtpProfile, dtls_client: bool) -> Option<Keys> {

@@ -9,6 +9,7 @@ use sctp_proto::{ClientConfig, EndpointConfig, ServerConfig, TransportConfig};
 
 use crate::clock::Clock;
 use crate::limits;
+use crate::signing;
 
 /// DTLS versions to speak. `Auto` is what a node runs; the others are for interoperability tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Versions {
 /// What is wrong with the settings: an operator's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SettingsError {
-    /// The identity row has no certificate or key.
+    /// The identity row has no certificate, or no ECDSA P-256 key.
     NoIdentity,
     /// The DTLS library refuses the configuration.
     Dtls,
@@ -53,14 +54,15 @@ pub struct Settings {
 impl Settings {
     /// **Input**: the node's certificate and PKCS#8 key, both DER, as the holder made them.
     pub fn new(identity: &IdentityRow, versions: Versions, clock: Clock) -> Result<Arc<Self>, SettingsError> {
-        let certificate = DtlsCertificate {
-            certificate: identity.certificate.as_bytes().to_vec(),
-            private_key: identity.private_key.as_bytes().to_vec(),
-        };
-        if certificate.certificate.is_empty() || certificate.private_key.is_empty() {
+        if identity.certificate.is_empty() || identity.private_key.is_empty() {
             return Err(SettingsError::NoIdentity);
         }
+        // The key is the provider's, once for all sessions.
+        let certificate =
+            DtlsCertificate { certificate: identity.certificate.as_bytes().to_vec(), private_key: Vec::new() };
+        let provider = signing::provider(identity.private_key.as_bytes()).ok_or(SettingsError::NoIdentity)?;
         let dtls = dimpl::Config::builder()
+            .with_crypto_provider(provider)
             .flight_start_rto(Duration::from_millis(limits::DTLS_RTO_MS))
             .flight_retries(limits::DTLS_RETRIES)
             // Only sources with an authenticated check reach us: a cookie would cost a round trip and prove nothing more.

@@ -82,8 +82,10 @@ impl Courier {
         if dtls == dtls_state::LOST {
             self.ask_for_reconnect(downlink.index);
         }
+        if matches!(dtls, dtls_state::LOST | dtls_state::FAILED) {
+            self.router.lose(member);
+        }
         let Some(member) = self.router.member(member) else { return };
-        member.lost |= matches!(dtls, dtls_state::LOST | dtls_state::FAILED);
         if channel != Channel::Reliable {
             self.count_drop(DropReason::DataNoReceiver);
         } else if !member.pending.push(packet, sequenced, now) {

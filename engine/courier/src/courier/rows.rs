@@ -23,11 +23,11 @@ impl Courier {
             return self.count_drop(DropReason::RowBad);
         }
         match self.transports.get_mut(&index) {
-            Some(transport) => transport.row = row,
+            Some(transport) => transport.set_row(&row),
             None => {
                 let published = self.regions.courier.sessions().own(index);
                 let state = self.adopted_state(reference, published);
-                self.transports.insert(index, Transport::new(reference, row, state, published));
+                self.transports.insert(index, Box::new(Transport::new(reference, &row, state, published)));
                 self.dirty.push_back(index);
                 // Workers may have told of it before.
                 self.take_observed(index, None, now);
@@ -38,7 +38,7 @@ impl Courier {
 
     fn apply_row(&mut self, index: u32, now: TimeNs) {
         let Some(transport) = self.transports.get(&index) else { return };
-        let (role, fingerprint, closing) = (transport.role(), transport.row.fingerprint, transport.is_closing());
+        let (role, fingerprint, closing) = (transport.role(), transport.fingerprint(), transport.is_closing());
         if closing {
             self.with_session(index, |session| session.close(now));
         } else {

@@ -2,8 +2,8 @@
 
 use engine_base::{TimeNs, TransportRef};
 use engine_table::{
-    DTLS_CLIENT, DTLS_SERVER, NO_OWNER, PuntHeader, SessionRow, SocketAddress, TransportObserved, TransportRow,
-    dtls_state, transport_flags, transport_state,
+    DTLS_CLIENT, DTLS_SERVER, Fingerprint, NO_OWNER, PuntHeader, SessionRow, SocketAddress, TransportObserved,
+    TransportRow, dtls_state, transport_flags, transport_state,
 };
 
 use crate::session::{Role, Session, is_fingerprint_valid};
@@ -23,7 +23,7 @@ const RECORD_HEADER_BYTES: usize = 13;
 
 pub(super) struct Transport {
     pub reference: TransportRef,
-    pub row: TransportRow,
+    desired: Desired,
     pub observed: Option<TransportObserved>,
     /// The worker that last punted or told of this transport, for the time before one owns it.
     worker: u32,
@@ -37,11 +37,24 @@ pub(super) struct Transport {
     pub deadline: Option<TimeNs>,
 }
 
+/// What a session needs of its row, which is eight times as large.
+struct Desired {
+    dtls_role: u8,
+    flags: u8,
+    fingerprint: Fingerprint,
+}
+
+impl Desired {
+    fn of(row: &TransportRow) -> Self {
+        Self { dtls_role: row.dtls_role, flags: row.flags, fingerprint: row.fingerprint }
+    }
+}
+
 impl Transport {
-    pub fn new(reference: TransportRef, row: TransportRow, state: SessionRow, published: SessionRow) -> Self {
+    pub fn new(reference: TransportRef, row: &TransportRow, state: SessionRow, published: SessionRow) -> Self {
         Self {
             reference,
-            row,
+            desired: Desired::of(row),
             observed: None,
             worker: 0,
             reply: SocketAddress::NONE,
@@ -59,9 +72,17 @@ impl Transport {
         matches!(row.dtls_role, DTLS_CLIENT | DTLS_SERVER) && is_fingerprint_valid(&row.fingerprint)
     }
 
+    pub fn set_row(&mut self, row: &TransportRow) {
+        self.desired = Desired::of(row);
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.desired.fingerprint
+    }
+
     pub fn role(&self) -> Role {
         Role {
-            dtls_client: self.row.dtls_role == DTLS_CLIENT,
+            dtls_client: self.desired.dtls_role == DTLS_CLIENT,
             sctp: self.has(transport_flags::SCTP),
             initiate: false,
             open_channels: self.has(transport_flags::OPEN_CHANNELS),
@@ -73,7 +94,7 @@ impl Transport {
     }
 
     fn has(&self, flag: u8) -> bool {
-        self.row.flags & flag != 0
+        self.desired.flags & flag != 0
     }
 
     pub fn set_worker(&mut self, worker: u32) {
