@@ -3,6 +3,7 @@
 //! Section 0 is the data channels'; the others come in the order of subscription, are never removed, and carry one track
 //! after another. One offer is outstanding at a time; what changes meanwhile goes into the next.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use engine_base::{Kind, TransportRef};
@@ -49,8 +50,9 @@ pub struct SubscriberPc {
     /// Of the last description.
     version: u64,
     remote: Option<Remote>,
-    media: SubscriberMedia,
-    reduced: Reduced,
+    enabled: EnabledCodecs,
+    audio: Agreed,
+    video: Agreed,
     sections: Vec<Section>,
     next_id: u32,
     outstanding: Option<Outstanding>,
@@ -65,11 +67,15 @@ struct Section {
     settled: bool,
 }
 
-/// Whether the client's answer has reduced the media of a kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Reduced {
-    audio: bool,
-    video: bool,
+/// What a kind of sections carries: what we offer, which follows from the enabled codecs and is made when it is needed (it takes
+/// 2.5 kB), or what the client's first answer of this kind left of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Agreed {
+    #[default]
+    Offered,
+    /// The answer took everything.
+    Whole,
+    Reduced(Box<NegotiatedSection>),
 }
 
 /// An offer without an answer: what each of its sections carried.
@@ -92,8 +98,9 @@ impl SubscriberPc {
             session_id: session_id >> 1,
             version: 0,
             remote: None,
-            media: SubscriberMedia::new(enabled),
-            reduced: Reduced::default(),
+            enabled,
+            audio: Agreed::default(),
+            video: Agreed::default(),
             sections: vec![Section { offer: data, settled: false }],
             next_id: first_id.max(1),
             outstanding: None,
@@ -121,14 +128,31 @@ impl SubscriberPc {
 
     /// Whether the client can take a track of one of `source`'s codecs, as far as is known.
     pub fn can_receive(&self, kind: Kind, source: &[CodecKey]) -> bool {
-        rows::carries(self.offered(kind), source)
+        rows::carries(&self.offered(kind), source)
     }
 
-    fn offered(&self, kind: Kind) -> &NegotiatedSection {
-        match kind {
-            Kind::Audio => &self.media.audio,
-            Kind::Video => &self.media.video,
+    fn offered(&self, kind: Kind) -> Cow<'_, NegotiatedSection> {
+        match (kind, self.agreed(kind)) {
+            (_, Agreed::Reduced(media)) => Cow::Borrowed(media),
+            (Kind::Audio, _) => Cow::Owned(SubscriberMedia::audio(self.enabled)),
+            (Kind::Video, _) => Cow::Owned(SubscriberMedia::video(self.enabled)),
         }
+    }
+
+    fn agreed(&self, kind: Kind) -> &Agreed {
+        match kind {
+            Kind::Audio => &self.audio,
+            Kind::Video => &self.video,
+        }
+    }
+
+    /// Of the kinds that there are sections of.
+    fn media(&self) -> SubscriberMedia {
+        let of = |kind| {
+            let used = self.sections.iter().any(|section| section.offer.state.kind() == Some(media_kind(kind)));
+            if used { self.offered(kind).into_owned() } else { NegotiatedSection::default() }
+        };
+        SubscriberMedia { audio: of(Kind::Audio), video: of(Kind::Video) }
     }
 
     /// Whether a track of this connection has `ssrc`. A new track needs one that no other has, nor had before.
@@ -140,10 +164,11 @@ impl SubscriberPc {
     /// Puts a track into a free section of its kind or a new one, and returns its mid. `None` when the client can take none of
     /// `source`'s codecs or has too many sections.
     pub fn add(&mut self, kind: Kind, track: SendTrack, source: &[CodecKey]) -> Option<String> {
-        if !self.can_receive(kind, source) {
+        let offered = self.offered(kind);
+        if !rows::carries(&offered, source) {
             return None;
         }
-        let track = rows::fitted(track, self.offered(kind));
+        let track = rows::fitted(track, &offered);
         let media_kind = media_kind(kind);
         let free = |section: &Section| section.settled && section.offer.state == OfferState::Free(media_kind);
         let state = OfferState::Send(media_kind, track);
@@ -213,7 +238,7 @@ impl SubscriberPc {
             ice_lite: node.ice_lite,
         };
         let sections: Vec<OfferSection> = self.sections.iter().map(|section| section.offer.clone()).collect();
-        let sdp = write_offer(&local, &self.media, &sections)?;
+        let sdp = write_offer(&local, &self.media(), &sections)?;
         let id = self.next_id;
         let ssrcs = self.sections.iter().map(|section| section.track().map(|track| track.ssrc)).collect();
         self.outstanding = Some(Outstanding { id, ssrcs });
@@ -231,7 +256,7 @@ impl SubscriberPc {
             return Ok(None);
         };
         let answer = SessionDescription::parse(sdp)?;
-        let accepted = read_answer(&answer, &self.media);
+        let accepted = read_answer(&answer, &self.media());
         self.check_order(outstanding, &accepted)?;
         let no_ice = NegotiationError::PeerMisbehaved { what: "no ICE credentials" };
         let remote_ice = answer.ice().ok_or(no_ice)?.clone();
@@ -261,18 +286,23 @@ impl SubscriberPc {
 
     /// Keeps of a kind what the first accepted section of it kept.
     fn reduce(&mut self, accepted: &[AcceptedSection]) -> bool {
-        let before = self.media.clone();
-        let usable = |kind| {
-            let of_kind = |section: &&AcceptedSection| section.kind == kind && !section.rejected;
-            accepted.iter().filter(of_kind).map(|section| &section.media).find(|media| !media.is_empty())
-        };
-        if let Some(media) = usable(MediaKind::Audio).filter(|_| !self.reduced.audio) {
-            (self.media.audio, self.reduced.audio) = (media.clone(), true);
+        let mut reduced = false;
+        for kind in [Kind::Audio, Kind::Video] {
+            let of_kind = |section: &&AcceptedSection| section.kind == media_kind(kind) && !section.rejected;
+            let mut usable = accepted.iter().filter(of_kind).map(|section| &section.media);
+            let Some(media) = usable.find(|media| !media.is_empty()) else { continue };
+            if *self.agreed(kind) != Agreed::Offered {
+                continue;
+            }
+            let whole = *self.offered(kind) == *media;
+            reduced |= !whole;
+            let agreed = if whole { Agreed::Whole } else { Agreed::Reduced(Box::new(media.clone())) };
+            match kind {
+                Kind::Audio => self.audio = agreed,
+                Kind::Video => self.video = agreed,
+            }
         }
-        if let Some(media) = usable(MediaKind::Video).filter(|_| !self.reduced.video) {
-            (self.media.video, self.reduced.video) = (media.clone(), true);
-        }
-        self.media != before
+        reduced
     }
 
     /// New credentials and an offer of them: the client resumed, or its connection failed. The answer to an outstanding offer
@@ -292,7 +322,7 @@ impl SubscriberPc {
         let kind = if *kind == MediaKind::Audio { Kind::Audio } else { Kind::Video };
         row.kind = kind as u8;
         row.transport = self.transport();
-        rows::fill_egress(self.offered(kind), track, source, mid, row)
+        rows::fill_egress(&self.offered(kind), track, source, mid, row)
     }
 
     /// Fills all of a transport row but `state`, `label` and the closing flag.

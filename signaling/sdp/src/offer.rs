@@ -33,8 +33,18 @@ pub enum OfferState {
     Rejected(MediaKind),
 }
 
-/// What we offer in audio and in video sections: constant within a peer connection, reduced once by the client's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+impl OfferState {
+    /// `None` for the data channels.
+    pub const fn kind(&self) -> Option<MediaKind> {
+        match self {
+            Self::Data => None,
+            Self::Send(kind, _) | Self::Free(kind) | Self::Rejected(kind) => Some(*kind),
+        }
+    }
+}
+
+/// What we offer in audio and in video sections. Of a kind without sections it may be empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriberMedia {
     pub audio: NegotiatedSection,
     pub video: NegotiatedSection,
@@ -42,7 +52,17 @@ pub struct SubscriberMedia {
 
 impl SubscriberMedia {
     pub fn new(enabled: EnabledCodecs) -> Self {
-        Self { audio: audio(enabled), video: video(enabled) }
+        Self { audio: Self::audio(enabled), video: Self::video(enabled) }
+    }
+
+    /// Of a new connection. **Cost**: allocates.
+    pub fn audio(enabled: EnabledCodecs) -> NegotiatedSection {
+        audio(enabled)
+    }
+
+    /// As [`Self::audio`]; some fifty allocations.
+    pub fn video(enabled: EnabledCodecs) -> NegotiatedSection {
+        video(enabled)
     }
 
     pub fn of(&self, kind: MediaKind) -> Option<&NegotiatedSection> {
