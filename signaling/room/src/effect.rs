@@ -1,7 +1,7 @@
 //! What a room wants done. Effects are carried out in order.
 
 use signaling_program::RowChange;
-use signaling_protocol::proto;
+use signaling_protocol::{Bytes, proto};
 use signaling_token::Claims;
 
 use crate::delta::Delta;
@@ -22,10 +22,10 @@ pub enum Effect {
         connection: ConnectionId,
         message: Box<proto::SignalResponse>,
     },
-    /// A serialized SignalResponse.
+    /// A serialized SignalResponse in parts, which other messages share.
     SendEncoded {
         connection: ConnectionId,
-        message: Vec<u8>,
+        parts: Vec<Bytes>,
     },
     /// The same message to several connections: encoded once.
     Broadcast {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use engine_base::TimeNs;
 use signaling_negotiation::{LocalIce, OfferedPc, SubscriberPc};
 use signaling_program::RowChange;
-use signaling_protocol::{Bytes, Message as _, assembled, proto};
+use signaling_protocol::proto;
 use signaling_sdp::AnswerPolicy;
 use signaling_token::Claims;
 
@@ -45,8 +45,9 @@ impl Room {
         self.welcome(&sid, request, replaces, context);
     }
 
-    fn is_full(&self) -> bool {
+    fn is_full(&mut self) -> bool {
         let most = self.record.max_participants as usize;
+        self.settle_roster();
         most > 0 && self.independent() >= most
     }
 
@@ -122,6 +123,7 @@ impl Room {
         };
         let link = Link { connection: Some(request.connection), ..Link::default() };
         self.places.connections.insert(request.connection, sid.clone());
+        let (core, bulk, peer) = (Box::new(core), Box::new(bulk), Box::new(peer));
         self.adopt(Participant { core, bulk, peer, subscriptions: BTreeMap::new(), link });
         self.record_all(&sid);
         if !is_dependent(claims) && !std::mem::replace(&mut self.record.ever_joined, true) {
@@ -134,9 +136,10 @@ impl Room {
 
     /// The first messages, in the reference's order.
     fn welcome(&mut self, sid: &str, request: JoinRequest, replaces: bool, context: &mut Context<'_>) {
+        self.settle_roster();
         let join = self.join_response(sid, request.layout, context);
-        let message = assembled::join_response(&join, self.encoded_others(sid));
-        self.out.messages.push(Effect::SendEncoded { connection: request.connection, message });
+        let parts = self.encode_join(sid, &join);
+        self.out.messages.push(Effect::SendEncoded { connection: request.connection, parts });
         self.send_refresh_token(sid, context);
         if let Some(participant) = self.participants.get_mut(sid) {
             participant.core.state = proto::participant_info::State::Joined as i32;
@@ -156,20 +159,6 @@ impl Room {
             self.handle_offer(sid, &offer, context);
         }
         self.out.negotiate(sid);
-    }
-
-    /// Everybody that `sid` may see, serialized. **Cost**: encodes whom a step has changed since the last join.
-    fn encoded_others(&mut self, sid: &str) -> Vec<Bytes> {
-        let own =
-            self.participants.values_mut().filter(|other| other.sid() != sid && !other.is_hidden()).map(|other| {
-                if other.link.encoded.is_none() {
-                    other.link.encoded = Some(other.info().encode_to_vec().into());
-                }
-                let encoded = other.link.encoded.clone().unwrap_or_default();
-                debug_assert_eq!(proto::ParticipantInfo::decode(encoded.clone()).as_ref(), Ok(&other.info()));
-                encoded
-            });
-        own.chain(self.replication.visible().map(|info| info.encode_to_vec().into())).collect()
     }
 
     /// Without the others.

@@ -137,10 +137,10 @@ pub(crate) struct Records {
 
 #[derive(Default)]
 struct Parts {
-    core: Option<Core>,
-    bulk: Option<Bulk>,
-    peer: Option<Peer>,
-    subscriptions: Option<BTreeMap<String, Subscription>>,
+    core: Option<Box<Core>>,
+    bulk: Option<Box<Bulk>>,
+    peer: Option<Box<Peer>>,
+    subscriptions: Option<BTreeMap<String, Box<Subscription>>>,
     keys: Vec<Vec<u8>>,
 }
 

@@ -182,6 +182,9 @@ impl Room {
         self.free_rows(sid, context.now);
         let Some(mut participant) = self.participants.remove(sid) else { return };
         self.places.identities.remove(&participant.core.identity);
+        if let Some(block) = participant.link.block.take() {
+            self.roster.remove(sid, block);
+        }
         self.schedule.reconnects.retain(|queued| queued != sid);
         self.out.touch(sid);
         self.out.keys.extend(journal::removals(&self.name, sid));
@@ -232,6 +235,7 @@ impl Room {
 
     /// Keeps `empty_since` as it should be. Agents and recorders alone do not keep a room; hidden participants do.
     pub(crate) fn note_emptiness(&mut self, context: &Context<'_>) {
+        self.settle_roster();
         let somebody = self.independent() > 0;
         if somebody == self.record.empty_since.is_none() {
             return;
@@ -242,8 +246,7 @@ impl Room {
 
     /// Participants anywhere, hidden or not, that keep the room and of which `max_participants` are let in.
     pub(crate) fn independent(&self) -> usize {
-        let own = self.participants.values().filter(|participant| !participant.is_dependent()).count();
-        own + self.replication.independent()
+        self.census().independent + self.replication.independent()
     }
 
     pub(crate) fn empty_deadline(&self) -> Option<TimeNs> {

@@ -25,6 +25,7 @@ mod rest;
 mod restore;
 mod resume;
 mod room;
+mod roster;
 mod rows;
 mod settings;
 mod signal;

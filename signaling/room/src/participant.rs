@@ -6,7 +6,7 @@ use engine_base::{DataRef, IngressRef, TimeNs, TransportRef};
 use engine_table::{SessionRow, TransportObserved, channel_bits, dtls_state, transport_state};
 use serde::{Deserialize, Serialize};
 use signaling_negotiation::{OfferedPc, PublishedLayer, SubscriberPc};
-use signaling_protocol::{Bytes, proto};
+use signaling_protocol::proto;
 use signaling_token::{Claims, ParticipantKind, Permission};
 
 use crate::input::{ConnectionId, Layout};
@@ -16,11 +16,12 @@ use crate::track::Track;
 
 #[derive(Debug)]
 pub(crate) struct Participant {
-    pub(crate) core: Core,
-    pub(crate) bulk: Bulk,
-    pub(crate) peer: Peer,
+    /// In boxes, as are subscriptions: a node of a map has eleven places, of which few may be taken.
+    pub(crate) core: Box<Core>,
+    pub(crate) bulk: Box<Bulk>,
+    pub(crate) peer: Box<Peer>,
     /// By track sid.
-    pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    pub(crate) subscriptions: BTreeMap<String, Box<Subscription>>,
     pub(crate) link: Link,
 }
 
@@ -199,8 +200,8 @@ pub(crate) struct Link {
     pub(crate) must_reconnect: bool,
     /// A test hook: what the next resume shall meet.
     pub(crate) cut: Option<Cut>,
-    /// Its serialized info, until a record of it changes.
-    pub(crate) encoded: Option<Bytes>,
+    /// Of the roster.
+    pub(crate) block: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,11 +258,6 @@ impl Participant {
 
     pub(crate) fn is_dependent(&self) -> bool {
         is_dependent(self.core.kind as i32, &permission_info(&self.core.permission))
-    }
-
-    /// Stands in `num_participants`.
-    pub(crate) fn counts(&self) -> bool {
-        !self.is_hidden() && !self.is_dependent()
     }
 
     /// The connection that decides about ACTIVE is up, whatever its data channels.

@@ -106,6 +106,7 @@ impl Room {
             participant.core.publishing.is_publisher = false;
             participant.core.publishing.queued.clear();
         }
+        self.out.record(sid, record::CORE);
         self.unpublish(sid, &denied);
         self.announce(sid);
         if was_hidden != permission.hidden {

@@ -6,6 +6,7 @@ use signaling_sdp::{EnabledCodecs, mime_of_codec};
 
 use crate::input::Context;
 use crate::room::Room;
+use crate::roster::Census;
 
 /// LiveKit's protocol number that we serve (PROTOCOL §2.2).
 const PROTOCOL: i32 = 17;
@@ -107,9 +108,7 @@ impl Room {
         let record = &self.record;
         let mut enabled_codecs = codecs(self.enabled);
         enabled_codecs.push(proto::Codec { mime: "video/rtx".to_owned(), fmtp_line: String::new() });
-        let counted = self.participants.values().filter(|participant| participant.counts()).count();
-        let visible = self.participants.values().filter(|participant| !participant.is_hidden());
-        let publishers = visible.filter(|participant| participant.core.publishing.is_publisher).count();
+        let Census { counted, publishers, .. } = self.census();
         let (remote, remote_publishers) = self.replication.counts();
         proto::Room {
             sid: record.sid.clone(),

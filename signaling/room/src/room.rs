@@ -14,6 +14,7 @@ use crate::journal::{self, Departed, Records, RoomRecord};
 use crate::news::News;
 use crate::outbox::{Outbox, record};
 use crate::participant::Participant;
+use crate::roster::Roster;
 use crate::settings::RoomSettings;
 use crate::speakers::Speaker;
 use crate::track::Track;
@@ -27,6 +28,7 @@ pub struct Room {
     /// Our own, by sid.
     pub(crate) participants: BTreeMap<String, Participant>,
     pub(crate) places: Places,
+    pub(crate) roster: Roster,
     pub(crate) replication: Replication,
     pub(crate) departed: BTreeMap<String, Departed>,
     /// By ingress of a microphone.
@@ -111,6 +113,7 @@ impl Room {
             record,
             participants: BTreeMap::new(),
             places: Places::default(),
+            roster: Roster::default(),
             departed: BTreeMap::new(),
             speakers: BTreeMap::new(),
             schedule: Schedule::default(),
@@ -258,6 +261,7 @@ impl Room {
         while let Some(sid) = self.out.negotiate.pop_first() {
             self.negotiate(&sid, context);
         }
+        self.settle_roster();
         let out = std::mem::take(&mut self.out);
         let mut effects = Vec::new();
         let mut keys: Vec<(Vec<u8>, Option<Vec<u8>>)> = out.keys;
@@ -268,7 +272,6 @@ impl Room {
             let participant = self.participants.get_mut(sid);
             self.schedule.participants.set(sid, participant.as_deref().and_then(Self::deadline_of));
             if let Some(participant) = participant {
-                participant.link.encoded = None;
                 keys.extend(journal::records(&self.name, participant, *bits));
             }
         }

@@ -61,7 +61,7 @@ impl Room {
             None if full => return,
             None => {
                 let subscription = Subscription::new(Some(subscribe), adaptive, context.now);
-                subscriptions.insert(track.to_owned(), subscription);
+                subscriptions.insert(track.to_owned(), Box::new(subscription));
             }
         }
         if !known {
@@ -91,7 +91,7 @@ impl Room {
             return;
         }
         let subscription =
-            subscriptions.entry(track.to_owned()).or_insert_with(|| Subscription::new(None, adaptive, now));
+            subscriptions.entry(track.to_owned()).or_insert_with(|| Box::new(Subscription::new(None, adaptive, now)));
         let before = subscription.settings;
         set(&mut subscription.settings);
         if before != subscription.settings {
@@ -151,7 +151,8 @@ impl Room {
             if !client.auto_subscribe || subscriptions.len() >= SUBSCRIPTIONS_MAX {
                 return;
             }
-            subscriptions.insert(track.to_owned(), Subscription::new(None, client.adaptive_stream, context.now));
+            let subscription = Subscription::new(None, client.adaptive_stream, context.now);
+            subscriptions.insert(track.to_owned(), Box::new(subscription));
             self.out.record(sid, record::SUBSCRIPTIONS);
         }
         self.reconcile(sid, track, context);

@@ -155,6 +155,7 @@ impl Room {
 
     pub(crate) fn broadcast_room(&mut self) {
         self.schedule.room_update = None;
+        self.settle_roster();
         let update = self.room_update();
         self.out.broadcast(self.places.connections.keys().copied(), update);
     }

@@ -61,12 +61,7 @@ async fn open(app: &App, caller: &Caller, mut request: Request<Body>, version: V
     };
     let bytes_max = app.settings.limit.signal_message_size_limit;
     let (response, stream) = upgrade.accept(if bytes_max == 0 { usize::MAX } else { bytes_max as usize });
-    tokio::spawn(async move {
-        // A client that went away before the answer drops the session's connection here.
-        if let Some(stream) = stream.await {
-            run(stream, session).await;
-        }
-    });
+    tokio::spawn(serve(stream, session));
     response
 }
 
@@ -92,13 +87,17 @@ async fn begin(app: &App, caller: &Caller, headers: &HeaderMap, version: Version
     }
 }
 
-async fn run(stream: Stream, session: Session) {
+/// The task of a socket lives for hours: it holds what it needs then, and what it needs to begin or to end only for so long.
+async fn serve(stream: impl Future<Output = Option<Stream>>, session: Session) {
+    // A client that went away before the answer drops the session's connection here.
+    let Some(stream) = Box::pin(stream).await else { return };
     let Session { connection, frames, first } = session;
-    let overrun = Arc::clone(&frames.overrun);
-    let socket = Socket { stream, connection, frames, json: false, left: false, broken: false, heard: Instant::now() };
+    let overrun = frames.overrun();
+    let (json, left, broken) = (false, false, false);
+    let mut socket = Box::new(Socket { stream, connection, frames, json, left, broken, heard: Instant::now() });
     tokio::select! {
         biased;
-        () = overrun.notified() => {}
+        () = overrun => {}
         () = socket.run(first) => {}
     }
 }
@@ -118,15 +117,15 @@ struct Socket {
 }
 
 impl Socket {
-    async fn run(mut self, first: Frame) {
+    async fn run(&mut self, first: Frame) {
         let mut pings = interval(PING_INTERVAL);
         pings.reset();
-        let mut alive = self.write(first).await;
+        let mut alive = Box::pin(self.write(first)).await;
         while alive {
             alive = self.turn(&mut pings).await;
         }
         if self.broken {
-            let _ = timeout(CLOSE_TIMEOUT, self.take_last()).await;
+            let _ = Box::pin(timeout(CLOSE_TIMEOUT, self.take_last())).await;
         }
     }
 
@@ -144,14 +143,14 @@ impl Socket {
     async fn turn(&mut self, pings: &mut Interval) -> bool {
         tokio::select! {
             frame = self.frames.next() => match frame {
-                Some(frame) => self.write(frame).await,
+                Some(frame) => Box::pin(self.write(frame)).await,
                 None => false,
             },
             message = self.stream.next() => match message {
-                Some(Ok(message)) => self.take(message).await,
+                Some(Ok(message)) => Box::pin(self.take(message)).await,
                 Some(Err(_)) | None => false,
             },
-            _ = pings.tick() => self.heard.elapsed() < SILENCE_MAX && self.ping().await,
+            _ = pings.tick() => self.heard.elapsed() < SILENCE_MAX && Box::pin(self.ping()).await,
         }
     }
 
@@ -216,21 +215,30 @@ impl Socket {
     /// Small messages gather in `out`; a large one goes from where it lies.
     async fn put(&mut self, out: &mut Vec<u8>, message: &Encoded) -> bool {
         if self.json {
-            let decoded = SignalResponse::decode(message.bytes.clone()).ok();
+            let decoded = SignalResponse::decode(message.whole()).ok();
             if let Some(text) = decoded.and_then(|message| serde_json::to_string(&message).ok()) {
                 put_head(out, Opcode::Text, text.len());
                 out.extend_from_slice(text.as_bytes());
             }
             return true;
         }
-        put_head(out, Opcode::Binary, message.bytes.len());
-        if message.bytes.len() < WRITE_BYTES {
-            out.extend_from_slice(&message.bytes);
-            return true;
+        put_head(out, Opcode::Binary, message.bytes());
+        for part in message.parts() {
+            let sent = if part.len() < WRITE_BYTES {
+                out.extend_from_slice(part);
+                if out.len() < WRITE_BYTES {
+                    continue;
+                }
+                self.send(out, &[]).await
+            } else {
+                self.send(out, part).await
+            };
+            out.clear();
+            if !sent {
+                return false;
+            }
         }
-        let sent = self.send(out, &message.bytes).await;
-        out.clear();
-        sent
+        true
     }
 
     async fn ping(&mut self) -> bool {

@@ -50,7 +50,8 @@ impl Upgrade {
                 .max_message_size(Some(message_bytes_max))
                 .max_frame_size(Some(message_bytes_max))
                 .read_buffer_size(READ_BUFFER_BYTES);
-            let (socket, read) = (parts.io.into_inner(), parts.read_buf.into());
+            // Copied: what was read behind the request is mostly nothing, in a buffer of 8 kB that would live as long as the socket.
+            let (socket, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
             Some(WebSocketStream::from_partially_read(socket, read, Role::Server, Some(config)).await)
         };
         ((StatusCode::SWITCHING_PROTOCOLS, headers).into_response(), stream)

@@ -1,5 +1,5 @@
 use engine_table::{channel_bits, data_flags, transport_flags, transport_state};
-use signaling_protocol::proto::{self, signal_response::Message};
+use signaling_protocol::proto::{self, signal_request, signal_response::Message};
 use signaling_room::*;
 use signaling_token::VideoGrant;
 
@@ -295,4 +295,34 @@ fn a_crowd_is_told_of_comers_and_leavers_together_and_in_order() {
 fn ended(message: &Message) -> Vec<(&str, i32)> {
     let Message::Update(update) = message else { return Vec::new() };
     update.participants.iter().map(|info| (info.identity.as_str(), info.state)).collect()
+}
+
+#[test]
+fn a_late_joiner_of_a_large_room_sees_everybody_once_and_as_they_are() {
+    let mut stage = Stage::new();
+    let hidden = |request: &mut JoinRequest| request.claims.video.as_mut().unwrap().hidden = true;
+    let mut clients: Vec<Client> = (0..50).map(|n| stage.join(&format!("p{n}"), Layout::Dual)).collect();
+    stage.join_with("unseen", Layout::Dual, hidden);
+    for client in clients.drain(10..30) {
+        stage.signal(&client, signal_request::Message::Leave(proto::LeaveRequest::default()));
+    }
+    clients.extend((50..60).map(|n| stage.join(&format!("p{n}"), Layout::Dual)));
+    let update = proto::UpdateParticipantMetadata { name: "renamed".into(), ..Default::default() };
+    stage.signal(&clients[35], signal_request::Message::UpdateMetadata(update));
+    for _ in 0..2 {
+        let late = stage.enter("late", Layout::Dual, |_| {});
+        let messages = stage.take(&late);
+        let Message::Join(join) = &messages[0] else { panic!() };
+        let mut seen: Vec<&str> = join.other_participants.iter().map(|info| info.identity.as_str()).collect();
+        seen.sort_unstable();
+        let mut there: Vec<String> = (0..10).chain(30..60).map(|n| format!("p{n}")).collect();
+        there.sort_unstable();
+        assert_eq!(seen, there);
+        for info in &join.other_participants {
+            assert_eq!(Some(info), stage.participant(&info.identity).as_ref());
+        }
+        assert_eq!(join.room.as_ref().unwrap().num_participants, 41);
+        stage.advance(1_000);
+        stage.restart();
+    }
 }

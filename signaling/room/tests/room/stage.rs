@@ -317,8 +317,8 @@ impl World {
                 assert!(!self.closed.contains_key(&connection), "nothing is sent on a closed socket");
                 self.sent.entry(connection).or_default().extend(message.message);
             }
-            Effect::SendEncoded { connection, message } => {
-                let message = Box::new(proto::SignalResponse::decode(&message[..]).expect("a message"));
+            Effect::SendEncoded { connection, parts } => {
+                let message = Box::new(proto::SignalResponse::decode(&parts.concat()[..]).expect("a message"));
                 self.perform_one(Effect::Send { connection, message });
             }
             Effect::Broadcast { connections, message } => {

@@ -23,7 +23,7 @@ use crate::node::observe::{self, Observer};
 use crate::node::outbox::{Delivery, Outbox};
 use crate::node::rooms::Rooms;
 use crate::node::wakes::{Wakes, watch, woken};
-use crate::outgoing::{Encoded, Frame, Kind};
+use crate::outgoing::{Encoded, Frame};
 use crate::settings::{node_facts, room_defaults};
 
 /// Inputs handled before observed rows and deadlines get their turn again.
@@ -248,9 +248,8 @@ impl Node {
                 Effect::Send { connection, message } => {
                     self.push(Delivery::Frame { connection, frame: Frame::Message(Encoded::of(&message)) });
                 }
-                Effect::SendEncoded { connection, message } => {
-                    let frame = Frame::Message(Encoded { bytes: message.into(), kind: Kind::Plain });
-                    self.push(Delivery::Frame { connection, frame });
+                Effect::SendEncoded { connection, parts } => {
+                    self.push(Delivery::Frame { connection, frame: Frame::Message(Encoded::of_parts(parts)) });
                 }
                 Effect::Broadcast { connections, message } => self.broadcast(&connections, &message),
                 Effect::RefreshToken { connection, claims } => {
