@@ -2,6 +2,8 @@
 //!
 //! By level: [`Room::reconcile`] compares what a subscriber wants of a track with what it has, after anything has changed.
 
+use std::collections::BTreeSet;
+
 use engine_base::{Codec, EgressRef, Kind, TimeNs};
 use engine_table::EgressObserved;
 use signaling_negotiation::SectionCounts;
@@ -135,8 +137,11 @@ impl Room {
     }
 
     pub(crate) fn auto_subscribe_to_all(&mut self, sid: &str, context: &mut Context<'_>) {
-        let others = self.participants.values().filter(|other| other.sid() != sid);
-        let tracks: Vec<String> = others.flat_map(Participant::published).map(|track| track.sid().to_owned()).collect();
+        // Of a thousand participants few publish.
+        let publishers: BTreeSet<&String> = self.places.tracks.values().filter(|other| *other != sid).collect();
+        let publishers = publishers.into_iter().filter_map(|other| self.participants.get(other));
+        let tracks: Vec<String> =
+            publishers.flat_map(Participant::published).map(|track| track.sid().to_owned()).collect();
         for track in tracks {
             self.consider(sid, &track, context);
         }
