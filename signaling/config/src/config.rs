@@ -22,6 +22,7 @@ pub struct Config {
     pub rtc: RtcConfig,
     pub room: RoomConfig,
     pub audio: AudioConfig,
+    pub video: VideoConfig,
     pub limit: LimitConfig,
     pub logging: LoggingConfig,
     pub millrace: MillraceConfig,
@@ -38,6 +39,7 @@ impl Default for Config {
             rtc: RtcConfig::default(),
             room: RoomConfig::default(),
             audio: AudioConfig::default(),
+            video: VideoConfig::default(),
             limit: LimitConfig::default(),
             logging: LoggingConfig::default(),
             millrace: MillraceConfig::default(),
@@ -74,6 +76,15 @@ impl PortRange {
     }
 }
 
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.first == self.last {
+            true => write!(f, "{}", self.first),
+            false => write!(f, "{}-{}", self.first, self.last),
+        }
+    }
+}
+
 /// Addresses that clients are told instead of those found on the interfaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeIp {
@@ -83,7 +94,7 @@ pub struct NodeIp {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RtcConfig {
-    /// All media of all clients; 0 lets the system choose.
+    /// All media of all clients, spread over the ports; 0 lets the system choose one.
     pub udp_port: PortRange,
     pub node_ip: NodeIp,
     pub enable_loopback_candidate: bool,
@@ -164,6 +175,19 @@ pub struct AudioConfig {
 impl Default for AudioConfig {
     fn default() -> Self {
         Self { active_level: 35, min_percentile: 40, update_interval: 400, smooth_intervals: 2 }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoConfig {
+    /// Participants below which a track's backup codec replaces its first one, once it is published and its policy only prefers
+    /// that; 0 for any number.
+    pub codec_regression_threshold: u32,
+}
+
+impl Default for VideoConfig {
+    fn default() -> Self {
+        Self { codec_regression_threshold: 5 }
     }
 }
 

@@ -7,15 +7,15 @@ use engine_base::Limits;
 
 use crate::config::{
     AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PacketIo, PortRange,
-    RoomConfig, RtcConfig,
+    RoomConfig, RtcConfig, VideoConfig,
 };
 use crate::document::{Node, Value, parse};
 use crate::notice::{ConfigError, Notice, Severity};
 use crate::reader::{Reader, Section, boolean, integer};
 use crate::schema;
 
-/// A UDP port is a socket per worker and address; one port carries a node.
-const UDP_PORTS_MAX: u16 = 256;
+/// A UDP port is a socket per worker and address, and one port carries a node: a worker has at most so many sockets.
+const UDP_PORTS_MAX: u16 = 64;
 /// LiveKit warns below this.
 const SECRET_BYTES_MIN: usize = 32;
 
@@ -61,6 +61,7 @@ fn read_config(reader: &mut Reader, document: &Node) -> Config {
     config.rtc = rtc(reader, &mut top);
     config.room = room(reader, &mut top);
     config.audio = audio(reader, &mut top);
+    config.video = video(reader, &mut top);
     config.limit = limits(reader, &mut top);
     config.logging = logging(reader, &mut top);
     config.millrace = millrace(reader, &mut top);
@@ -170,19 +171,11 @@ fn rtc(reader: &mut Reader, top: &mut Section<'_>) -> RtcConfig {
 }
 
 fn udp_port(reader: &mut Reader, section: &mut Section<'_>, rtc: &mut RtcConfig) {
-    const RANGE: &str = "a port such as 7882, or a range of at most 256 ports such as 7882-7890";
+    const RANGE: &str = "a port such as 7882, or a range of at most 64 ports such as 7882-7890";
     let udp_port = reader.value(section, "udp_port", RANGE, port_range);
     let (mut start, mut end) = (0_u16, 0_u16);
     reader.number(section, "port_range_start", PORT, &mut start);
     reader.number(section, "port_range_end", PORT, &mut end);
-    if let (Some(range), Some(entry)) = (udp_port.filter(|range| range.first != range.last), section.entry("udp_port"))
-    {
-        let text = format!(
-            "all media uses UDP port {}, the first of rtc.udp_port: every worker has a socket of its own on it, so more ports carry no more",
-            range.first
-        );
-        reader.notice(Severity::Info, entry.line, text);
-    }
     let line = section.entry("port_range_start").map(|entry| entry.line);
     match (udp_port, line.filter(|_| start != 0)) {
         (Some(range), Some(line)) => {
@@ -298,6 +291,14 @@ fn audio(reader: &mut Reader, top: &mut Section<'_>) -> AudioConfig {
     }
     reader.finish(&section, schema::AUDIO);
     audio
+}
+
+fn video(reader: &mut Reader, top: &mut Section<'_>) -> VideoConfig {
+    let mut video = VideoConfig::default();
+    let mut section = reader.subsection(top, "video");
+    reader.number(&mut section, "codec_regression_threshold", COUNT, &mut video.codec_regression_threshold);
+    reader.finish(&section, schema::VIDEO);
+    video
 }
 
 fn limits(reader: &mut Reader, top: &mut Section<'_>) -> LimitConfig {

@@ -7,7 +7,6 @@ pub(crate) const TOP: &[&str] = &[
     "debug_handler",
     "environment",
     "redis",
-    "video",
     "turn",
     "ingress",
     "sip",
@@ -69,6 +68,8 @@ pub(crate) const ROOM: &[&str] = &[
 ];
 
 pub(crate) const AUDIO: &[&str] = &["active_red_encoding"];
+
+pub(crate) const VIDEO: &[&str] = &["dynacast_pause_delay", "stream_tracker_manager"];
 
 pub(crate) const LIMIT: &[&str] = &[
     "max_data_blob_key_length",

@@ -58,6 +58,7 @@ room:
     - mime: audio/opus
     - {{mime: video/vp8, fmtp_line: x}}
   enable_remote_unmute: true
+video: {{codec_regression_threshold: 0}}
 audio: {{active_level: 35, update_interval: 500}}
 limit: {{num_tracks: 1_000, bytes_per_sec: -1, max_metadata_size: 0, max_participant_identity_length: 64}}
 logging: {{level: warning, json: false}}
@@ -70,13 +71,14 @@ millrace:
   limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40, journal_bytes: 2_000_000}}
 "
     ));
-    assert!(notices.len() == 1 && notices[0].contains("all media uses UDP port 7882"), "{notices:?}");
+    assert_eq!(notices, Vec::<String>::new());
     assert_eq!((config.port, config.bind_addresses.len(), config.region.as_str()), (0, 2, "north"));
     assert_eq!(config.keys["two"], "12345678901234567890123456789012");
     assert_eq!(config.rtc.udp_port.iter().collect::<Vec<_>>(), [7882, 7883, 7884, 7885]);
     assert_eq!(config.rtc.node_ip.v4, Some("192.0.2.1".parse().unwrap()));
     assert_eq!(config.rtc.node_ip.v6, Some("2001:db8::1".parse().unwrap()));
     assert_eq!(config.rtc.stun_servers, ["stun.example.net:3478"]);
+    assert_eq!((config.video.codec_regression_threshold, Config::default().video.codec_regression_threshold), (0, 5));
     let room = &config.room;
     assert_eq!((room.auto_create, room.empty_timeout, room.departure_timeout, room.max_participants), (false, 1, 2, 3));
     assert_eq!((room.enabled_codecs[1].mime.as_str(), room.enabled_codecs[1].fmtp_line.as_str()), ("video/vp8", "x"));
@@ -107,6 +109,8 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
         ("keys:\n  a:", "line 2: keys.a has no secret"),
         ("rtc:\n  udp_port: 9000-8000", "line 2: rtc.udp_port cannot be"),
         ("rtc:\n  udp_port: 50000-60000", "line 2: rtc.udp_port cannot be"),
+        ("rtc:\n  udp_port: 7882-7946", "at most 64 ports"),
+        ("video: {codec_regression_threshold: few}", "line 1: video.codec_regression_threshold cannot be"),
         ("rtc:\n  node_ip: 192.0.2.1,192.0.2.2", "line 2: rtc.node_ip cannot be"),
         ("bind_addresses:\n  - 127.0.0.1\n  - here", "line 3: bind_addresses cannot hold \"here\""),
         ("rtc:\n  stun_servers: [x]", "line 2: rtc.stun_servers cannot hold"),

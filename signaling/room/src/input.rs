@@ -157,6 +157,8 @@ pub struct RoomDefaults {
     pub max_participants: u32,
     pub enabled_codecs: signaling_sdp::EnabledCodecs,
     pub enable_remote_unmute: bool,
+    /// Participants below which a backup codec replaces the first one (`video.codec_regression_threshold`); 0 for always.
+    pub codec_regression_threshold: u32,
     pub max_metadata_bytes: usize,
     pub max_attributes_bytes: usize,
 }

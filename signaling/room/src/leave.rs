@@ -203,12 +203,16 @@ impl Room {
     /// The transports live on for a moment, so that the courier can say goodbye.
     fn free_rows(&mut self, sid: &str, now: TimeNs) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
+        let wished: Vec<String> = participant.subscriptions.keys().cloned().collect();
         for sending in participant.subscriptions.values_mut().filter_map(|subscription| subscription.sending.take()) {
             self.places.egresses.remove(&sending.egress);
             self.out.freed.push(RowChange::FreeEgress(sending.egress));
         }
         if !participant.core.data.is_none() {
             self.out.freed.push(RowChange::FreeData(participant.core.data));
+        }
+        for track in wished {
+            self.note_demand(&track);
         }
         let Some(participant) = self.participants.get(sid) else { return };
         for (part, transport) in participant.peer.transports() {

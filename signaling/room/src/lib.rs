@@ -5,7 +5,9 @@
 #![expect(deprecated, reason = "fields that the schema deprecates are what older clients still read")]
 
 mod api;
+mod backup;
 mod delta;
+mod demand;
 mod effect;
 mod ids;
 mod input;
@@ -20,6 +22,7 @@ mod participant;
 mod permissions;
 mod publish;
 mod quality;
+mod rendition;
 mod response;
 mod rest;
 mod restore;
@@ -39,6 +42,7 @@ mod track;
 mod waits;
 
 pub use delta::{Change, Delta, Shared};
+pub use demand::Demand;
 pub use effect::{ApiError, ApiReply, Effect};
 pub use input::{
     ApiCall, AudioLevel, ConnectionId, Context, Input, JoinRequest, Layout, NodeFacts, RequestId, Resume, RoomDefaults,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use signaling_protocol::proto;
 
+use crate::demand::Demand;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
     /// RemoveParticipant, or another session of the identity joined (`sid` is the one that ends then). `replaced`: others see
@@ -25,6 +27,12 @@ pub enum Message {
     /// Somebody has begun to receive this track.
     Subscribed {
         track_sid: String,
+    },
+    /// What the participants of a node take of this track, all of them together.
+    Demand {
+        track_sid: String,
+        node_id: String,
+        demand: Demand,
     },
 }
 

@@ -120,8 +120,8 @@ impl Room {
         if taken.first || taken.media_reduced {
             self.reconcile_all(sid, context);
         }
-        for (_, track) in &taken.accepted {
-            self.bind_sending(sid, track, context);
+        for (mid, track) in &taken.accepted {
+            self.bind_sending(sid, track, mid, context);
         }
         self.out.negotiate(sid);
     }
@@ -175,10 +175,11 @@ impl Room {
     pub(crate) fn bind_told(&mut self, sid: &str, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         participant.core.deadlines.apply = None;
-        let told: Vec<String> = participant.peer.offered.told_tracks().map(str::to_owned).collect();
+        let told: Vec<(String, String)> =
+            participant.peer.offered.told_tracks().map(|(mid, track)| (mid.to_owned(), track.to_owned())).collect();
         self.out.record(sid, record::CORE);
-        for track in told {
-            self.bind_sending(sid, &track, context);
+        for (mid, track) in told {
+            self.bind_sending(sid, &track, &mid, context);
         }
     }
 

@@ -8,6 +8,7 @@ use signaling_protocol::proto;
 use crate::effect::Effect;
 use crate::input::ConnectionId;
 use crate::participant::Part;
+use crate::rendition::Which;
 
 /// Records of a participant, as bits.
 pub(crate) mod record {
@@ -22,7 +23,7 @@ pub(crate) mod record {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum RowKey {
     Transport { sid: String, part: Part },
-    Ingress { sid: String, track: String },
+    Ingress { sid: String, track: String, which: Which },
     Egress { sid: String, track: String },
     Data { sid: String },
 }
@@ -40,6 +41,8 @@ pub(crate) struct Outbox {
     pub(crate) freed: Vec<RowChange>,
     pub(crate) last: Vec<RowChange>,
     pub(crate) messages: Vec<Effect>,
+    /// Tracks of which what our participants take may have changed.
+    pub(crate) demands: BTreeSet<String>,
     /// Participants whose connection may need an offer, an answer or a question.
     pub(crate) negotiate: BTreeSet<String>,
 }
@@ -62,7 +65,9 @@ impl Outbox {
     }
 
     pub(crate) fn ingress(&mut self, sid: &str, track: &str) {
-        self.rows.insert(RowKey::Ingress { sid: sid.to_owned(), track: track.to_owned() });
+        for which in Which::BOTH {
+            self.rows.insert(RowKey::Ingress { sid: sid.to_owned(), track: track.to_owned(), which });
+        }
     }
 
     pub(crate) fn egress(&mut self, sid: &str, track: &str) {

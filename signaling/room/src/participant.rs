@@ -10,6 +10,7 @@ use signaling_protocol::proto;
 use signaling_token::{Claims, ParticipantKind, Permission};
 
 use crate::input::{ConnectionId, Layout};
+use crate::rendition::Which;
 use crate::stored::{self, Stored};
 use crate::subscription::Subscription;
 use crate::track::Track;
@@ -75,7 +76,7 @@ impl Publishing {
     pub(crate) fn awaits_match(&self) -> bool {
         let pending = |audio: bool| {
             let kind = if audio { engine_base::Kind::Audio } else { engine_base::Kind::Video };
-            self.tracks.iter().any(|track| !track.is_published() && track.kind() == kind)
+            self.tracks.iter().any(|track| track.is_pending() && track.kind() == kind)
         };
         self.unmatched.iter().any(|section| !section.ended && (!section.old || pending(section.audio)))
     }
@@ -288,8 +289,9 @@ impl Participant {
         self.core.publishing.tracks.iter().filter(|track| track.is_published())
     }
 
-    pub(crate) fn track_of_ingress(&mut self, ingress: IngressRef) -> Option<&mut Track> {
-        self.core.publishing.tracks.iter_mut().find(|track| track.ingress == ingress)
+    pub(crate) fn track_of_ingress(&mut self, ingress: IngressRef) -> Option<(Which, &mut Track)> {
+        let mut tracks = self.core.publishing.tracks.iter_mut();
+        tracks.find_map(|track| Some((track.which_of_ingress(ingress)?, track)))
     }
 
     /// Full state (PROTOCOL §7).

@@ -148,6 +148,7 @@ impl Room {
                 }
             }
             ToParticipant::Subscribed { track_sid } => self.track_subscribed(&track_sid),
+            ToParticipant::Demand { track_sid, node_id, demand } => self.take_demand(sid, &track_sid, node_id, demand),
         }
     }
 

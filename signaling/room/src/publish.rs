@@ -2,7 +2,6 @@
 
 use engine_base::{Codec, IngressRef};
 use engine_table::IngressObserved;
-use signaling_program::RowChange;
 use signaling_protocol::proto::{self, request_response::Reason, request_response::Request, signal_response::Message};
 use signaling_token::Source;
 
@@ -10,6 +9,7 @@ use crate::ids::track_prefix;
 use crate::input::Context;
 use crate::negotiate::HOLD_MS;
 use crate::outbox::record;
+use crate::rendition::{Rendition, Which};
 use crate::response::refusal;
 use crate::room::Room;
 use crate::stored::Stored;
@@ -24,6 +24,7 @@ const TRACKS_MAX: usize = 128;
 impl Room {
     pub(crate) fn handle_add_track(&mut self, sid: &str, request: proto::AddTrackRequest, context: &mut Context<'_>) {
         match self.check_add_track(sid, &request) {
+            Ok(()) if !request.sid.is_empty() => self.add_backup(sid, request, context),
             Ok(()) => self.add_track(sid, &request, context),
             Err(reason) => {
                 if reason == Reason::Queued
@@ -46,15 +47,14 @@ impl Room {
             return Err(Reason::UnsupportedType);
         }
         if !request.sid.is_empty() {
-            let known = participant.track(&request.sid).is_some();
-            return Err(if known { Reason::UnsupportedType } else { Reason::NotFound });
+            return Ok(());
         }
         let publishing = &participant.core.publishing;
         let pending = publishing.tracks.iter().filter(|track| !track.is_published()).count();
         if pending >= PENDING_MAX || publishing.tracks.len() >= TRACKS_MAX {
             return Err(Reason::LimitExceeded);
         }
-        if publishing.tracks.iter().any(|track| track.cids.contains(&request.cid)) {
+        if publishing.tracks.iter().any(|track| track.has_cid(&request.cid)) {
             let queued = publishing.queued.iter().filter(|queued| queued.cid == request.cid).count();
             return Err(if queued < QUEUED_PER_CID_MAX { Reason::Queued } else { Reason::LimitExceeded });
         }
@@ -88,22 +88,19 @@ impl Room {
         let mut sections = std::mem::take(&mut participant.core.publishing.unmatched);
         for by_cid in [true, false] {
             sections.retain(|section| {
-                let publishing = &mut participant.core.publishing;
-                let fits = |track: &&mut Track| {
-                    let same_kind = (track.kind() == engine_base::Kind::Audio) == section.audio;
-                    let named = track.cids.contains(&section.track);
-                    !track.is_published()
-                        && same_kind
-                        && (named || !(by_cid || section.ended || (section.old && !late)))
-                };
-                let Some(track) = publishing.tracks.iter_mut().find(fits) else { return true };
-                if !participant.peer.offered.bind_publish(&section.mid, track.publish_request()) {
+                let mut tracks = participant.core.publishing.tracks.iter_mut();
+                let found = tracks.find_map(|track| Some((track.which_of_section(section, by_cid, late)?, track)));
+                let Some((which, track)) = found else { return true };
+                if !participant.peer.offered.bind_publish(&section.mid, track.publish_request(which)) {
                     return false;
                 }
                 let codec = participant.peer.offered.codec_keys(&section.mid).first().map(|key| key.codec);
-                track.bind(&section.mid, &section.track, &section.layers, codec);
-                track.ingress = context.rows.ingress().unwrap_or_default();
-                bound.push((track.sid().to_owned(), track.ingress));
+                track.bind(which, section, codec);
+                let ingress = context.rows.ingress().unwrap_or_default();
+                if let Some(rendition) = track.rendition_mut(which) {
+                    rendition.ingress = ingress;
+                }
+                bound.push((track.sid().to_owned(), ingress));
                 false
             });
         }
@@ -123,15 +120,18 @@ impl Room {
         let publishing = &mut participant.core.publishing;
         let offered = &mut participant.peer.offered;
         publishing.unmatched.retain(|section| {
-            let guessed = |track: &&mut Track| track.is_guessed() && track.cids.contains(&section.track);
-            let Some(track) = publishing.tracks.iter_mut().find(guessed) else { return true };
-            if !offered.bind_publish(&section.mid, track.publish_request()) {
+            let mut tracks = publishing.tracks.iter_mut();
+            let found = tracks.find_map(|track| Some((track.which_was_guessed(section)?, track)));
+            let Some((which, track)) = found else { return true };
+            if !offered.bind_publish(&section.mid, track.publish_request(which)) {
                 return true;
             }
-            offered.unbind_publish(&track.mid);
             let codec = offered.codec_keys(&section.mid).first().map(|key| key.codec);
-            track.bind(&section.mid, &section.track, &section.layers, codec);
-            bound.push((track.sid().to_owned(), track.ingress));
+            if let Some(rendition) = track.rendition(which) {
+                offered.unbind_publish(&rendition.mid);
+                bound.push((track.sid().to_owned(), rendition.ingress));
+            }
+            track.bind(which, section, codec);
             false
         });
         for track in bound.iter().map(|(track, _)| track) {
@@ -176,15 +176,19 @@ impl Room {
             return;
         }
         let Some(sid) = self.places.ingresses.get(&ingress).cloned() else { return };
-        let Some(track) = self.participants.get_mut(&sid).and_then(|p| p.track_of_ingress(ingress)) else { return };
+        let found = self.participants.get_mut(&sid).and_then(|it| it.track_of_ingress(ingress));
+        let Some((which, track)) = found else { return };
         let seen = || observed.layers.iter().filter(|layer| layer.payload_type != 0 || layer.codec != 0);
         let codec = seen().find_map(|layer| Codec::from_u8(layer.codec)).unwrap_or_default();
         let ssrcs: Vec<(u32, u32)> = observed.layers.iter().map(|layer| (layer.ssrc.0, layer.rtx_ssrc.0)).collect();
-        let changed_codec = codec != Codec::None && track.observed() != Some(codec);
-        if codec == Codec::None || !track.observe(codec, &ssrcs) {
+        let changed_codec = track.rendition(which).and_then(Rendition::observed) != Some(codec);
+        if codec == Codec::None || !track.observe(which, codec, &ssrcs) {
             return;
         }
         let track_sid = track.sid().to_owned();
+        if which == Which::Backup && changed_codec {
+            self.regress(&sid, &track_sid, context.defaults.codec_regression_threshold);
+        }
         self.announce(&sid);
         if changed_codec {
             self.offer_track(&track_sid, context);
@@ -235,9 +239,19 @@ impl Room {
     /// The client stopped sending on these sections.
     pub(crate) fn stop_tracks(&mut self, sid: &str, mids: &[String], context: &mut Context<'_>) {
         let Some(participant) = self.participants.get(sid) else { return };
-        let stopped = participant.published().filter(|track| mids.contains(&track.mid));
-        let tracks: Vec<String> = stopped.map(|track| track.sid().to_owned()).collect();
-        if !tracks.is_empty() {
+        let (mut tracks, mut backups) = (Vec::new(), Vec::new());
+        for track in participant.published() {
+            let stopped = |which: Which| track.rendition(which).is_some_and(|it| mids.contains(&it.mid));
+            match (stopped(Which::Primary), stopped(Which::Backup)) {
+                (true, _) => tracks.push(track.sid().to_owned()),
+                (false, true) => backups.push(track.sid().to_owned()),
+                (false, false) => {}
+            }
+        }
+        for track in &backups {
+            self.end_backup(sid, track, context);
+        }
+        if !tracks.is_empty() || !backups.is_empty() {
             self.unpublish(sid, &tracks);
             self.announce(sid);
             self.take_queued(sid, context);
@@ -247,7 +261,8 @@ impl Room {
     /// Ends tracks, with all that carries them. The caller announces it.
     pub(crate) fn unpublish(&mut self, sid: &str, tracks: &[String]) {
         for track_sid in tracks {
-            let ingress = self.participants.get(sid).and_then(|it| it.track(track_sid)).map(|track| track.ingress);
+            let track = self.participants.get(sid).and_then(|it| it.track(track_sid));
+            let ingress = track.map(|track| track.primary.ingress);
             self.end_speaker(sid, track_sid, ingress.unwrap_or_default());
             self.forget_track(track_sid);
             self.places.tracks.remove(track_sid);
@@ -255,12 +270,11 @@ impl Room {
             let publishing = &mut participant.core.publishing;
             let Some(index) = publishing.tracks.iter().position(|track| track.sid() == track_sid) else { continue };
             let track = publishing.tracks.remove(index);
-            if track.is_published() {
-                participant.peer.offered.unbind_publish(&track.mid);
+            for (_, rendition) in track.renditions().filter(|(_, rendition)| rendition.is_published()) {
+                participant.peer.offered.unbind_publish(&rendition.mid);
             }
-            if !track.ingress.is_none() {
-                self.places.ingresses.remove(&track.ingress);
-                self.out.freed.push(RowChange::FreeIngress(track.ingress));
+            for (_, rendition) in track.renditions() {
+                self.free_ingress(rendition.ingress);
             }
         }
         self.out.record(sid, record::CORE | record::PEER);
@@ -273,7 +287,7 @@ impl Room {
         let publishing = &mut participant.core.publishing;
         let mut ready = Vec::new();
         for request in std::mem::take(&mut publishing.queued) {
-            let used = publishing.tracks.iter().any(|track| track.cids.contains(&request.cid));
+            let used = publishing.tracks.iter().any(|track| track.has_cid(&request.cid));
             let chosen = ready.iter().any(|chosen: &Stored<proto::AddTrackRequest>| chosen.cid == request.cid);
             if used || chosen { publishing.queued.push(request) } else { ready.push(request) }
         }
@@ -281,44 +295,4 @@ impl Room {
             self.handle_add_track(sid, request.0, context);
         }
     }
-
-    /// Somebody has begun to receive a track: its publisher hears of it once, and which qualities are wanted.
-    pub(crate) fn track_subscribed(&mut self, track_sid: &str) {
-        let Some(sid) = self.places.tracks.get(track_sid).cloned() else { return };
-        let Some(participant) = self.participants.get_mut(&sid) else { return };
-        let connected = participant.link.connection.is_some();
-        let Some(track) = participant.track_mut(track_sid) else { return };
-        let first = !std::mem::replace(&mut track.subscribed, true);
-        let tell = connected && !std::mem::replace(&mut track.subscribed_told, connected);
-        let quality = quality_update(track);
-        if first {
-            self.out.record(&sid, record::CORE);
-        }
-        if !tell {
-            return;
-        }
-        if let Some(quality) = quality {
-            self.send(&sid, quality);
-        }
-        self.send(&sid, Message::TrackSubscribed(proto::TrackSubscribed { track_sid: track_sid.to_owned() }));
-    }
-}
-
-/// Every layer is wanted: decisions about that come with dynacast. `None` for audio.
-pub(crate) fn quality_update(track: &Track) -> Option<Message> {
-    if kind_of(track.info.r#type) == engine_base::Kind::Audio {
-        return None;
-    }
-    let codec = track.info.codecs.first()?;
-    let mime = codec.mime_type.rsplit('/').next().unwrap_or_default().to_lowercase();
-    let all = [proto::VideoQuality::Low, proto::VideoQuality::Medium, proto::VideoQuality::High];
-    let qualities: Vec<proto::SubscribedQuality> =
-        all.into_iter().map(|quality| proto::SubscribedQuality { quality: quality as i32, enabled: true }).collect();
-    let named = proto::SubscribedCodec { codec: mime, qualities: qualities.clone() };
-    let update = proto::SubscribedQualityUpdate {
-        track_sid: track.sid().to_owned(),
-        subscribed_qualities: qualities,
-        subscribed_codecs: vec![named],
-    };
-    Some(Message::SubscribedQualityUpdate(update))
 }

@@ -49,7 +49,7 @@ impl Room {
     pub(crate) fn offer_ends_rest(&mut self, sid: &str) {
         let Some(participant) = self.participants.get(sid) else { return };
         let tracks = &participant.core.publishing.tracks;
-        if tracks.iter().all(|track| track.is_published() || track.kind() == Kind::Audio) {
+        if tracks.iter().all(|track| !track.is_pending() || track.kind() == Kind::Audio) {
             self.end_rest(sid);
         }
     }

@@ -1,6 +1,7 @@
 //! What a room does once, after it was read from the journal.
 
 use crate::outbox::record;
+use crate::rendition::Which;
 use crate::room::Room;
 
 impl Room {
@@ -16,6 +17,9 @@ impl Room {
         for sid in &all {
             self.wait_for_unknown_again(sid);
             self.drop_lost_sections(sid);
+        }
+        for track in self.places.tracks.keys().cloned().collect::<Vec<_>>() {
+            self.note_demand(&track);
         }
     }
 
@@ -38,7 +42,9 @@ impl Room {
         };
         let sending = participant.subscriptions.iter().filter_map(|(track, it)| Some((track, it.sending.as_ref()?)));
         let lost: Vec<String> = sending
-            .filter(|(track, sending)| mid_of(track).as_ref() != Some(&sending.mid) || !self.is_wanted(sid, track))
+            .filter(|(track, sending)| {
+                mid_of(track).as_ref() != Some(&sending.mid) || self.wanted_rendition(sid, track) != Some(sending.which)
+            })
             .map(|(track, _)| track.clone())
             .collect();
         for track in lost {
@@ -70,17 +76,25 @@ impl Room {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let offered = &mut participant.peer.offered;
         let mut lost = Vec::new();
-        for track in participant.core.publishing.tracks.iter_mut().filter(|track| track.is_published()) {
-            if !offered.bind_publish(&track.mid, track.publish_request()) {
-                lost.push((track.sid().to_owned(), std::mem::take(&mut track.ingress)));
-                track.mid.clear();
+        for track in &mut participant.core.publishing.tracks {
+            let requests = Which::BOTH.map(|which| (which, track.publish_request(which)));
+            for (which, request) in requests {
+                let Some(rendition) = track.rendition_mut(which).filter(|rendition| rendition.is_published()) else {
+                    continue;
+                };
+                if !offered.bind_publish(&rendition.mid, request) {
+                    let ingress = rendition.unbind();
+                    lost.push((track.sid().to_owned(), which, ingress));
+                }
             }
         }
-        for (track, ingress) in lost {
+        for (track, which, ingress) in lost {
             self.places.ingresses.remove(&ingress);
             self.out.record(sid, record::CORE);
             for subscriber in self.wishing(&track) {
-                self.stop_sending(&subscriber, &track);
+                if self.takes(&subscriber, &track) == Some(which) {
+                    self.stop_sending(&subscriber, &track);
+                }
             }
         }
     }

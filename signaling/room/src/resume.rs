@@ -178,6 +178,7 @@ impl Room {
         for track in subscribed {
             self.track_subscribed(&track);
         }
+        self.repeat_demands(sid);
         self.auto_subscribe_to_all(sid, context);
         self.reconcile_all(sid, context);
         let Some(participant) = self.participants.get(sid) else { return };
@@ -215,7 +216,7 @@ impl Room {
         let Some(participant) = self.participants.get(sid) else { return };
         let tracks = participant.core.publishing.tracks.iter();
         let named = tracks.filter(|track| !known.iter().any(|known| known == track.sid())).map(|track| {
-            let cid = track.cids.first().cloned().unwrap_or_default();
+            let cid = track.primary.cids.first().cloned().unwrap_or_default();
             proto::TrackPublishedResponse { cid, track: Some(track.info.0.clone()) }
         });
         for published in named.collect::<Vec<_>>() {

@@ -235,8 +235,8 @@ impl Room {
         }
         for track in &participant.core.publishing.tracks {
             self.places.tracks.insert(track.sid().to_owned(), sid.clone());
-            if !track.ingress.is_none() {
-                self.places.ingresses.insert(track.ingress, sid.clone());
+            for (_, rendition) in track.renditions().filter(|(_, rendition)| !rendition.ingress.is_none()) {
+                self.places.ingresses.insert(rendition.ingress, sid.clone());
                 self.out.ingress(&sid, track.sid());
             }
         }
@@ -260,6 +260,9 @@ impl Room {
     fn finish(&mut self, context: &mut Context<'_>) -> Vec<Effect> {
         while let Some(sid) = self.out.negotiate.pop_first() {
             self.negotiate(&sid, context);
+        }
+        while let Some(track) = self.out.demands.pop_first() {
+            self.tell_demand(&track, context);
         }
         self.settle_roster();
         let out = std::mem::take(&mut self.out);

@@ -11,6 +11,7 @@ use zerocopy::FromZeros;
 
 use crate::outbox::RowKey;
 use crate::participant::{Part, Participant};
+use crate::rendition::Which;
 use crate::room::Room;
 use crate::track::Track;
 
@@ -20,9 +21,9 @@ impl Room {
         match key {
             RowKey::Transport { sid, part } => self.participants.get(sid).and_then(|p| transport_row(p, *part, false)),
             RowKey::Data { sid } => self.participants.get(sid).and_then(|p| self.data_row(p)),
-            RowKey::Ingress { sid, track } => {
+            RowKey::Ingress { sid, track, which } => {
                 let participant = self.participants.get(sid)?;
-                ingress_row(participant, participant.track(track)?)
+                ingress_row(participant, participant.track(track)?, *which)
             }
             RowKey::Egress { sid, track } => self.egress_row(self.participants.get(sid)?, track),
         }
@@ -52,16 +53,17 @@ impl Room {
         let subscription = subscriber.subscriptions.get(track_sid)?;
         let sending = subscription.sending.as_ref()?;
         let (publisher, track) = self.published_track(track_sid)?;
-        let keys = publisher.peer.offered.codec_keys(&track.mid);
+        let rendition = track.rendition(sending.which).filter(|rendition| rendition.is_published())?;
+        let keys = publisher.peer.offered.codec_keys(&rendition.mid);
         let mut row = EgressRow::new_zeroed();
         let filled = match &subscriber.peer.subscriber {
             Some(pc) => pc.fill_egress(&sending.mid, &keys, &mut row),
             None => subscriber.peer.offered.fill_egress(&sending.mid, &keys, &mut row),
         };
         row.transport = subscriber.peer.downlink();
-        row.ingress = track.ingress;
-        let streams = track.layers.len();
-        row.layer_max = subscription.settings.layer_max(&track.info, streams);
+        row.ingress = rendition.ingress;
+        let described = track.described_layers(sending.which);
+        row.layer_max = subscription.settings.layer_max(described, rendition.layers.len());
         row.temporal_max = subscription.settings.temporal_max();
         row.priority = subscription.settings.priority();
         row.label = Text::cut(track_sid);
@@ -92,20 +94,21 @@ pub(crate) fn transport_row(participant: &Participant, part: Part, closing: bool
     Some(RowChange::Transport(transport, Box::new(row)))
 }
 
-fn ingress_row(participant: &Participant, track: &Track) -> Option<RowChange> {
-    if !track.is_published() || track.ingress.is_none() {
+fn ingress_row(participant: &Participant, track: &Track, which: Which) -> Option<RowChange> {
+    let rendition = track.rendition(which).filter(|rendition| rendition.is_published())?;
+    if rendition.ingress.is_none() {
         return None;
     }
     let mut row = IngressRow::new_zeroed();
-    participant.peer.offered.fill_ingress(&track.mid, &mut row);
+    participant.peer.offered.fill_ingress(&rendition.mid, &mut row);
     row.transport = participant.peer.uplink();
     row.kind = track.kind() as u8;
     row.layer_count = row.layer_count.max(1);
     set(&mut row.flags, ingress_flags::MUTED, track.info.muted);
-    set(&mut row.flags, ingress_flags::SVC, track.kind() == Kind::Video && track.is_svc());
+    set(&mut row.flags, ingress_flags::SVC, track.kind() == Kind::Video && track.is_svc(which));
     set(&mut row.flags, ingress_flags::MICROPHONE, track.is_microphone());
     row.label = Text::cut(track.sid());
-    Some(RowChange::Ingress(track.ingress, Box::new(row)))
+    Some(RowChange::Ingress(rendition.ingress, Box::new(row)))
 }
 
 fn set(flags: &mut u8, flag: u8, on: bool) {

@@ -61,7 +61,7 @@ impl Room {
             let Some(sid) = self.places.ingresses.get(&level.ingress) else { continue };
             let Some(participant) = self.participants.get(sid) else { continue };
             let tracks = &participant.core.publishing.tracks;
-            let Some(track) = tracks.iter().find(|track| track.ingress == level.ingress) else { continue };
+            let Some(track) = tracks.iter().find(|track| track.primary.ingress == level.ingress) else { continue };
             if !track.is_microphone() || participant.is_hidden() {
                 continue;
             }
@@ -101,7 +101,7 @@ impl Room {
         let participant = self.participants.get(sid)?;
         let heard = self.participants.values().filter_map(|publisher| {
             let heard = |track: &&Track| track.is_microphone() && hears(participant, publisher.sid(), track.sid());
-            let level = |track: &Track| self.speakers.get(&track.ingress).map_or(0, |speaker| speaker.told);
+            let level = |track: &Track| self.speakers.get(&track.primary.ingress).map_or(0, |speaker| speaker.told);
             let level = publisher.published().filter(heard).map(level).max()?;
             Some(info(publisher.sid(), level))
         });

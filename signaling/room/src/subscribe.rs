@@ -9,14 +9,16 @@ use engine_table::EgressObserved;
 use signaling_negotiation::SectionCounts;
 use signaling_program::RowChange;
 use signaling_protocol::proto::{self, signal_response::Message};
-use signaling_sdp::SendTrack;
+use signaling_sdp::{CodecKey, SendTrack};
 
 use crate::input::Context;
 use crate::outbox::record;
 use crate::participant::Participant;
+use crate::rendition::Which;
 use crate::room::Room;
 use crate::stored::Stored;
 use crate::subscription::{Sending, Settings, Source, Subscription};
+use crate::track::Track;
 
 /// Wishes of one participant, for known and unknown tracks: 16 times the sections of its connection.
 const SUBSCRIPTIONS_MAX: usize = 4_096;
@@ -24,10 +26,12 @@ const SUBSCRIPTIONS_MAX: usize = 4_096;
 pub(crate) const UNKNOWN_TIMEOUT_MS: u64 = 60_000;
 
 /// What a subscriber shall have of a track.
-enum Want {
+pub(crate) enum Want {
     Nothing,
-    /// The publisher does not let it.
+    /// The publisher, which does not let it.
     Denied(String),
+    /// The publisher, which does not send so far what alone the subscriber can decode: its backup.
+    Unpublished(String),
     Track(Source),
 }
 
@@ -189,35 +193,55 @@ impl Room {
         }
     }
 
-    fn want(&self, sid: &str, track_sid: &str) -> Want {
+    pub(crate) fn want(&self, sid: &str, track_sid: &str) -> Want {
         let Some(subscriber) = self.participants.get(sid) else { return Want::Nothing };
         let Some(subscription) = subscriber.subscriptions.get(track_sid) else { return Want::Nothing };
         let wished = subscription.wish.unwrap_or(subscriber.core.client.auto_subscribe);
         let Some((publisher, track)) = self.published_track(track_sid) else { return Want::Nothing };
-        let possible = publisher.sid() != sid && !publisher.is_hidden() && !track.ingress.is_none();
+        let possible = publisher.sid() != sid && !publisher.is_hidden() && !track.primary.ingress.is_none();
         if !wished || !possible || !subscriber.core.permission.can_subscribe {
             return Want::Nothing;
         }
         if !publisher.allows(&subscriber.core, track_sid) {
             return Want::Denied(publisher.sid().to_owned());
         }
-        let keys = publisher.peer.offered.codec_keys(&track.mid);
-        let expected = track.expected(&keys);
-        Want::Track(Source { publisher: publisher.sid().to_owned(), kind: track.kind(), expected })
+        let source = chosen(subscriber, publisher, track);
+        match track.rendition(source.which).filter(|rendition| !rendition.ingress.is_none()) {
+            Some(_) => Want::Track(source),
+            None => Want::Unpublished(source.publisher),
+        }
     }
 
-    pub(crate) fn is_wanted(&self, sid: &str, track: &str) -> bool {
-        matches!(self.want(sid, track), Want::Track(_))
+    pub(crate) fn wanted_rendition(&self, sid: &str, track: &str) -> Option<Which> {
+        match self.want(sid, track) {
+            Want::Track(source) => Some(source.which),
+            Want::Nothing | Want::Denied(_) | Want::Unpublished(_) => None,
+        }
+    }
+
+    /// What a subscriber is sent of a track.
+    pub(crate) fn takes(&self, sid: &str, track: &str) -> Option<Which> {
+        let subscription = self.participants.get(sid)?.subscriptions.get(track)?;
+        subscription.sending.as_ref().map(|sending| sending.which)
     }
 
     pub(crate) fn reconcile(&mut self, sid: &str, track: &str, context: &mut Context<'_>) {
+        self.note_demand(track);
         match self.want(sid, track) {
             Want::Nothing => self.stop_sending(sid, track),
             Want::Denied(publisher) => {
                 self.stop_sending(sid, track);
                 self.tell_allowed(sid, &publisher, track, false);
             }
+            Want::Unpublished(publisher) => {
+                self.stop_sending(sid, track);
+                self.tell_allowed(sid, &publisher, track, true);
+            }
             Want::Track(source) => {
+                // Another source has another timeline: to the client it is another stream.
+                if self.takes(sid, track).is_some_and(|which| which != source.which) {
+                    self.stop_sending(sid, track);
+                }
                 self.tell_allowed(sid, &source.publisher, track, true);
                 self.place(sid, track, &source, context);
                 self.out.negotiate(sid);
@@ -244,7 +268,7 @@ impl Room {
     fn place(&mut self, sid: &str, track: &str, source: &Source, context: &mut Context<'_>) -> bool {
         let Some(participant) = self.participants.get_mut(sid) else { return false };
         let Some(subscription) = participant.subscriptions.get(track) else { return false };
-        match carries(participant, source) {
+        match carries(participant, source.kind, &source.expected) {
             Some(true) => {}
             Some(false) => {
                 self.codec_unsupported(sid, track);
@@ -270,7 +294,7 @@ impl Room {
             return false;
         };
         if let Some(subscription) = participant.subscriptions.get_mut(track) {
-            subscription.sending = Some(Sending { egress, mid, bound: false, flows: false });
+            subscription.sending = Some(Sending { egress, mid, which: source.which, bound: false, flows: false });
         }
         self.places.egresses.insert(egress, (sid.to_owned(), track.to_owned()));
         self.out.record(sid, record::SUBSCRIPTIONS | record::PEER);
@@ -286,18 +310,18 @@ impl Room {
         for track in without.map(|(track, _)| track.clone()).collect::<Vec<_>>() {
             let Want::Track(source) = self.want(sid, &track) else { continue };
             let placed = self.place(sid, &track, &source, context);
-            if !placed && self.is_wanted(sid, &track) {
+            if !placed && self.wanted_rendition(sid, &track).is_some() {
                 *waiting.of(source.kind) += 1;
             }
         }
         waiting
     }
 
-    /// The client knows the section of a track: packets may flow.
-    pub(crate) fn bind_sending(&mut self, sid: &str, track: &str, context: &mut Context<'_>) {
+    /// The client knows the section `mid` of a track: packets may flow.
+    pub(crate) fn bind_sending(&mut self, sid: &str, track: &str, mid: &str, context: &mut Context<'_>) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let Some(subscription) = participant.subscriptions.get_mut(track) else { return };
-        let Some(sending) = &mut subscription.sending else { return };
+        let Some(sending) = subscription.sending.as_mut().filter(|sending| sending.mid == mid) else { return };
         if std::mem::replace(&mut sending.bound, true) {
             return;
         }
@@ -328,6 +352,7 @@ impl Room {
 
     /// No payload type of the client fits: it is told, and the wish ends.
     pub(crate) fn codec_unsupported(&mut self, sid: &str, track: &str) {
+        self.note_demand(track);
         self.stop_sending(sid, track);
         if let Some(subscription) = self.participants.get_mut(sid).and_then(|p| p.subscriptions.get_mut(track)) {
             subscription.wish = Some(false);
@@ -373,11 +398,24 @@ impl Room {
 }
 
 /// Whether the client can decode the track; `None` while its connection has not said.
-fn carries(participant: &Participant, source: &Source) -> Option<bool> {
+fn carries(participant: &Participant, kind: Kind, expected: &[CodecKey]) -> Option<bool> {
     match &participant.peer.subscriber {
-        Some(pc) => pc.dtls_role().map(|_| pc.can_receive(source.kind, &source.expected)),
-        None => participant.peer.offered.can_receive(source.kind, &source.expected),
+        Some(pc) => pc.dtls_role().map(|_| pc.can_receive(kind, expected)),
+        None => participant.peer.offered.can_receive(kind, expected),
     }
+}
+
+/// The first rendition that the client can decode, as far as is known; the first of all if it can decode none.
+fn chosen(subscriber: &Participant, publisher: &Participant, track: &Track) -> Source {
+    let source = |which: Which| {
+        let rendition = track.rendition(which)?;
+        let expected = rendition.expected(&publisher.peer.offered.codec_keys(&rendition.mid));
+        Some(Source { publisher: publisher.sid().to_owned(), kind: track.kind(), which, expected })
+    };
+    let fits = |source: &Source| carries(subscriber, source.kind, &source.expected) != Some(false);
+    let sources = || track.preferred().into_iter().filter_map(source);
+    let none = || Source { publisher: String::new(), kind: track.kind(), which: Which::Primary, expected: Vec::new() };
+    sources().find(fits).or_else(|| source(Which::Primary)).unwrap_or_else(none)
 }
 
 /// New SSRCs: a decoder must not take a new subscription for the former one (PROTOCOL §10.27).

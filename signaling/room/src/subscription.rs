@@ -4,6 +4,7 @@ use engine_base::{EgressRef, Kind, TimeNs};
 use serde::{Deserialize, Serialize};
 use signaling_protocol::proto;
 
+use crate::rendition::Which;
 use crate::stored;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub(crate) struct Sending {
     #[serde(with = "stored::egress")]
     pub(crate) egress: EgressRef,
     pub(crate) mid: String,
+    /// What is sent of the track.
+    pub(crate) which: Which,
     /// The client knows the section: packets may flow.
     pub(crate) bound: bool,
     /// A packet was sent.
@@ -60,12 +63,12 @@ impl Settings {
     }
 
     /// Highest of the ingress's `streams` layers that is worth sending.
-    pub(crate) fn layer_max(&self, info: &proto::TrackInfo, streams: usize) -> u8 {
+    pub(crate) fn layer_max(&self, described: &[proto::VideoLayer], streams: usize) -> u8 {
         let top = streams.clamp(1, engine_base::limits::LAYERS) - 1;
-        if info.layers.is_empty() {
+        if described.is_empty() {
             return self.quality.clamp(0, top as i32) as u8;
         }
-        let layers = || info.layers.iter().take(top + 1);
+        let layers = || described.iter().take(top + 1);
         let index = if self.width > 0 && self.height > 0 {
             let covers = |layer: &proto::VideoLayer| match layer.width < layer.height {
                 true => layer.width >= self.width,
@@ -115,6 +118,7 @@ impl Subscription {
 pub(crate) struct Source {
     pub(crate) publisher: String,
     pub(crate) kind: Kind,
+    pub(crate) which: Which,
     /// What a subscriber must decode.
     pub(crate) expected: Vec<signaling_sdp::CodecKey>,
 }
@@ -123,9 +127,9 @@ pub(crate) struct Source {
 mod tests {
     use super::*;
 
-    fn layers(of: &[(i32, u32, u32)]) -> proto::TrackInfo {
+    fn layers(of: &[(i32, u32, u32)]) -> Vec<proto::VideoLayer> {
         let layer = |&(quality, width, height)| proto::VideoLayer { quality, width, height, ..Default::default() };
-        proto::TrackInfo { layers: of.iter().map(layer).collect(), ..Default::default() }
+        of.iter().map(layer).collect()
     }
 
     fn sized(width: u32, height: u32) -> Settings {

@@ -3,6 +3,8 @@
 
 #[path = "room/api.rs"]
 mod api;
+#[path = "room/backup.rs"]
+mod backup;
 #[path = "room/conversations.rs"]
 mod conversations;
 #[path = "room/delta.rs"]

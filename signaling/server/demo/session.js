@@ -81,6 +81,7 @@ export class Session {
     maxBitrate = 800_000,
     scalability,
     backupCodec = false,
+    backupCodecPolicy,
     stream,
   } = {}) {
     const track = await createLocalVideoTrack({ resolution: { width, height, frameRate: fps } });
@@ -90,6 +91,7 @@ export class Session {
       videoCodec: codec,
       simulcast,
       backupCodec,
+      backupCodecPolicy,
       stream,
       scalabilityMode: svc ? (scalability ?? "L1T1") : undefined,
       videoEncoding: { maxBitrate, maxFramerate: fps },

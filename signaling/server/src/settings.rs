@@ -66,6 +66,7 @@ pub(crate) fn room_defaults(config: &Config) -> RoomDefaults {
         max_participants: config.room.max_participants,
         enabled_codecs: EnabledCodecs::from_mimes(config.room.enabled_codecs.iter().map(|codec| codec.mime.as_str())),
         enable_remote_unmute: config.room.enable_remote_unmute,
+        codec_regression_threshold: config.video.codec_regression_threshold,
         max_metadata_bytes: unlimited(config.limit.max_metadata_size),
         max_attributes_bytes: unlimited(config.limit.max_attributes_size),
     }

@@ -83,10 +83,10 @@ impl OfferedPc {
         }
     }
 
-    /// Tracks that an answer has told the client of. Once that is applied, it knows their SSRCs.
-    pub fn told_tracks(&self) -> impl Iterator<Item = &str> {
-        let told = |section: &&Section| section.receive().is_some_and(Receive::is_told);
-        self.sections.iter().filter(told).filter_map(Section::track).map(|track| track.track_id.as_str())
+    /// Mids and tracks that an answer has told the client of. Once that is applied, it knows their SSRCs.
+    pub fn told_tracks(&self) -> impl Iterator<Item = (&str, &str)> {
+        let told = self.sections.iter().filter(|section| section.receive().is_some_and(Receive::is_told));
+        told.filter_map(|section| Some((section.mid.as_str(), section.track()?.track_id.as_str())))
     }
 
     /// The `media_sections_requirement` to send now, if any: sections that the client shall add for `waiting` tracks without

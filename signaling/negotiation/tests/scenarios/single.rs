@@ -139,7 +139,7 @@ fn an_answer_that_was_lost_with_its_socket_is_told_again_before_a_section_is_reu
     pc.place(Kind::Video, track("v", 20, Some(21)), &keys(Codec::Vp8)).unwrap();
     answer(&mut pc, &join);
     assert!(pc.awaits_application());
-    assert_eq!(pc.told_tracks().collect::<Vec<_>>(), ["TR_v"]);
+    assert!(pc.told_tracks().map(|(_, track)| track).eq(["TR_v"]));
     pc.note_applied();
     pc.resumed();
     assert!(!pc.needs_offer(), "what was applied is not doubted");

@@ -69,6 +69,39 @@ pub fn offer(parts: &[Part], ufrag: &str) -> String {
     text
 }
 
+/// The same of a client that decodes no video but VP8.
+pub fn decoding_vp8(description: &str) -> String {
+    let mut sections = description.split("m=");
+    let mut text = sections.next().unwrap().to_owned();
+    for section in sections {
+        let receives = section.starts_with("video") && !section.contains("a=sendonly");
+        text.push_str("m=");
+        text.push_str(&if receives { vp8_section(section) } else { section.to_owned() });
+    }
+    text
+}
+
+fn vp8_section(section: &str) -> String {
+    let number = |line: &str, of: &str| Some(line.strip_prefix(of)?.split_once(' ')?.0.to_owned());
+    let vp8 = section.lines().filter(|line| line.ends_with(" VP8/90000")).find_map(|line| number(line, "a=rtpmap:"));
+    let vp8 = vp8.unwrap();
+    let rtx = section.lines().find(|line| line.ends_with(&format!(" apt={vp8}")));
+    let kept: Vec<String> = rtx.and_then(|line| number(line, "a=fmtp:")).into_iter().chain([vp8]).collect();
+    let mut text = String::new();
+    for line in section.lines() {
+        let of = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"].iter().find_map(|attribute| number(line, attribute));
+        if of.is_some_and(|of| !kept.contains(&of)) {
+            continue;
+        }
+        match line.strip_prefix("video ") {
+            Some(_) => text.push_str(&format!("video 9 UDP/TLS/RTP/SAVPF {}", kept.join(" "))),
+            None => text.push_str(line),
+        }
+        text.push_str("\r\n");
+    }
+    text
+}
+
 /// The answer of a client that takes everything.
 pub fn answer(offer: &str, ufrag: &str) -> String {
     let mut text = String::new();

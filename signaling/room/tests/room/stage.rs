@@ -119,6 +119,14 @@ pub struct Client {
     pub offer_id: u32,
     /// Whether its offers carry ids.
     pub numbers: bool,
+    /// It decodes no other video.
+    pub only_vp8: bool,
+}
+
+impl Client {
+    fn decoding(&self, description: String) -> String {
+        if self.only_vp8 { sdp::decoding_vp8(&description) } else { description }
+    }
 }
 
 pub fn grant() -> VideoGrant {
@@ -232,6 +240,7 @@ impl World {
             max_participants: 0,
             enabled_codecs: signaling_sdp::EnabledCodecs::ALL,
             enable_remote_unmute: false,
+            codec_regression_threshold: 5,
             max_metadata_bytes: 512 * 1024,
             max_attributes_bytes: 64 * 1024,
         };
@@ -532,7 +541,17 @@ impl Stage {
             _ => None,
         });
         let sid = sid.unwrap_or_default();
-        Client { connection, identity: identity.into(), sid, layout, parts, ufrag, offer_id: 1, numbers: true }
+        Client {
+            connection,
+            identity: identity.into(),
+            sid,
+            layout,
+            parts,
+            ufrag,
+            offer_id: 1,
+            numbers: true,
+            only_vp8: false,
+        }
     }
 
     /// Answers offers and obeys questions until the room has no more; returns all other messages.
@@ -555,7 +574,7 @@ impl Stage {
             for message in messages {
                 match &message {
                     Message::Offer(offer) => {
-                        let sdp = sdp::answer(&offer.sdp, &format!("{}s", client.ufrag));
+                        let sdp = client.decoding(sdp::answer(&offer.sdp, &format!("{}s", client.ufrag)));
                         let answer = proto::SessionDescription {
                             r#type: "answer".into(),
                             sdp,
@@ -581,7 +600,7 @@ impl Stage {
     pub fn offer(&mut self, client: &mut Client) {
         client.offer_id += 1;
         let id = if client.numbers { client.offer_id } else { 0 };
-        let sdp = sdp::offer(&client.parts, &client.ufrag);
+        let sdp = client.decoding(sdp::offer(&client.parts, &client.ufrag));
         let offer = proto::SessionDescription { r#type: "offer".into(), sdp, id, ..Default::default() };
         self.signal(client, signal_request::Message::Offer(offer));
     }

@@ -1,6 +1,7 @@
 //! The claims that `cargo xtask test` holds against real clients, one module each. Run one at a time: every test
 //! measures, and two Chromiums on one machine measure each other.
 
+mod backup_codec;
 mod both_ways;
 mod courier_kill;
 mod demo_page;
