@@ -1,4 +1,4 @@
-//! UDP sockets as the holder makes them once and hands them down: one per (worker, local address), never a wildcard.
+//! UDP sockets as the holder makes them once and hands them down: one per (worker, local address, port), never a wildcard.
 //!
 //! The first socket of an address is bound without SO_REUSEPORT, so that a port in use is noticed; with it a second node would
 //! silently take half of the packets. It gets the option after its bind, and the other workers' sockets join its group.
@@ -24,8 +24,10 @@ const PORT_TRIES: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub struct BindRequest<'a> {
     pub addresses: &'a [IpAddr],
-    /// 0: one port of the kernel's choice, the same on every address.
+    /// The first port. 0: one port of the kernel's choice, the same on every address.
     pub port: u16,
+    /// Ports in a row, of which every address has each; 1 with port 0.
+    pub ports: u16,
     pub workers: usize,
     pub receive_buffer_bytes: usize,
     pub send_buffer_bytes: usize,
@@ -34,16 +36,16 @@ pub struct BindRequest<'a> {
 impl<'a> BindRequest<'a> {
     pub fn new(addresses: &'a [IpAddr], port: u16, workers: usize) -> Self {
         let (receive_buffer_bytes, send_buffer_bytes) = (SOCKET_BUFFER_BYTES, SOCKET_BUFFER_BYTES);
-        Self { addresses, port, workers, receive_buffer_bytes, send_buffer_bytes }
+        Self { addresses, port, ports: 1, workers, receive_buffer_bytes, send_buffer_bytes }
     }
 }
 
 /// Bound sockets, close-on-exec.
 #[derive(Debug)]
 pub struct BoundSockets {
-    /// In the order of the request, with the port.
+    /// Port by port, each on all addresses in the order of the request.
     pub addresses: Vec<SocketAddr>,
-    /// Per worker: one socket per address, in that order.
+    /// Per worker: one socket per address and port, in that order.
     pub workers: Vec<Vec<OwnedFd>>,
     pub shortfall: Option<Shortfall>,
 }
@@ -121,19 +123,24 @@ pub fn bind(request: &BindRequest<'_>) -> Result<BoundSockets, BindError> {
 
 fn bind_once(request: &BindRequest<'_>) -> Result<BoundSockets, BindError> {
     assert!(request.workers > 0);
+    assert!(request.port > 0 || request.ports <= 1, "ports of the kernel's choice are not in a row");
     let mut bound = BoundSockets {
-        addresses: Vec::with_capacity(request.addresses.len()),
+        addresses: Vec::with_capacity(request.addresses.len() * usize::from(request.ports)),
         workers: (0..request.workers).map(|_| Vec::new()).collect(),
         shortfall: None,
     };
-    let mut port = request.port;
-    for &ip in request.addresses {
+    let mut first_port = request.port;
+    let ports = 0..request.ports.max(1);
+    for (offset, &ip) in ports.flat_map(|offset| request.addresses.iter().map(move |ip| (offset, ip))) {
+        let port = first_port.saturating_add(offset);
         let address = SocketAddr::new(ip, port);
         let at = |source| BindError { address, source };
         let first = open(address, false).map_err(at)?;
         first.set_reuse_port(true).map_err(at)?;
-        port = first.local_addr().map_err(at)?.as_socket().map_or(port, |local| local.port());
-        let address = SocketAddr::new(ip, port);
+        let address = first.local_addr().map_err(at)?.as_socket().unwrap_or(address);
+        if first_port == 0 {
+            first_port = address.port();
+        }
         let mut sockets = vec![first];
         for _ in 1..request.workers {
             sockets.push(open(address, true).map_err(at)?);

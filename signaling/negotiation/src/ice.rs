@@ -17,7 +17,8 @@ use crate::error::NegotiationError;
 pub struct LocalNode<'a> {
     /// SHA-256 of the node's certificate.
     pub fingerprint: [u8; 32],
-    /// Advertised UDP addresses, the preferred one first; they stand in descriptions as host candidates.
+    /// Advertised UDP addresses, the preferred one first. Those of one port stand in a connection's descriptions as host
+    /// candidates.
     pub addresses: &'a [SocketAddr],
     /// `a=ice-lite`.
     pub ice_lite: bool,
@@ -105,10 +106,25 @@ impl LocalIce {
         row.credentials[1 - newest] = self.previous.as_ref().map(Credentials::row).unwrap_or_default();
     }
 
-    /// Host candidates of the newest generation, for a description.
+    /// Host candidates of the newest generation, for a description: the addresses of the connection's port.
     pub fn candidates(&self, addresses: &[SocketAddr]) -> Vec<Candidate> {
+        let port = self.port(addresses);
+        let own = addresses.iter().filter(|address| Some(address.port()) == port);
         let host = |(index, &address)| Candidate::host_udp(address, index, &self.newest.local.ufrag);
-        (0..u16::MAX).zip(addresses).map(host).collect()
+        (0..u16::MAX).zip(own).map(host).collect()
+    }
+
+    /// The port that all generations of this connection use. Neighbours in the table have different ones, and each round of
+    /// the ports begins one further, as a client of the dual layout has two neighbours of unlike load.
+    fn port(&self, addresses: &[SocketAddr]) -> Option<u16> {
+        let mut ports: Vec<u16> = Vec::new();
+        for address in addresses {
+            if !ports.contains(&address.port()) {
+                ports.push(address.port());
+            }
+        }
+        let (index, count) = (self.index as usize, ports.len().max(1));
+        ports.get((index + index / count) % count).copied()
     }
 
     /// `candidateInit` of trickle messages, one per candidate; the last message is the final one.
@@ -168,6 +184,31 @@ mod tests {
         ice.restart(random(99), Some(1));
         ice.fill_transport(&mut row);
         assert_eq!((row.credentials_newest, row.credentials[1].local_ufrag.as_str()), (0, last.ufrag.as_str()));
+    }
+
+    #[test]
+    fn connections_of_both_layouts_spread_over_the_ports() {
+        let random = IceRandom { ufrag: 1, password: [1; 24] };
+        let addresses = |ports: u16| -> Vec<SocketAddr> {
+            let hosts = [[192, 0, 2, 1], [192, 0, 2, 2]];
+            (0..ports).flat_map(|port| hosts.map(|host| SocketAddr::from((host, 7_000 + port)))).collect()
+        };
+        for ports in [1_u16, 2, 3, 5, 11] {
+            let addresses = addresses(ports);
+            let window = u32::from(ports).pow(2) * 2;
+            let port_of = |index: u32| {
+                let ice = LocalIce::new(TransportRef::new(index, 1), 5, random);
+                let found = ice.candidates(&addresses);
+                assert!(found.len() == 2 && found[0].port == found[1].port);
+                found[0].port
+            };
+            for step in [1, 2] {
+                let mut counts = vec![0; usize::from(ports)];
+                (0..window).step_by(step).for_each(|index| counts[usize::from(port_of(index) - 7_000)] += 1);
+                let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+                assert!(most - least <= 1, "every {step}th of {window} over {ports} ports: {counts:?}");
+            }
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Node {
         Node::launch(&["dev", "--port", "0", "--udp-port", "0"], folder)
     }
 
-    /// Starts `millrace run` with this configuration.
+    /// Starts `millrace run` with this configuration, whose key is `devkey` with the secret `secret`.
     pub fn start_with(configuration: &str) -> Node {
         let folder = temporary_folder();
         let file = folder.join("config.yaml");
@@ -100,8 +100,8 @@ impl Node {
             url: text("url"),
             http_url: text("http_url"),
             port: ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port in the ready line"),
-            key: text("api_key"),
-            secret: text("api_secret"),
+            key: ready["api_key"].as_str().unwrap_or("devkey").to_owned(),
+            secret: ready["api_secret"].as_str().unwrap_or("secret").to_owned(),
             demo_url: ready["demo_url"].as_str().map(str::to_owned),
             own: Some(Own { child, folder, mark, ready }),
         }
@@ -243,13 +243,17 @@ impl Own {
             problems.push(format!("a process of the node was left: {pid} {command}"));
             kill_now(pid);
         }
-        let udp = self.ready["udp_port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        let number = |name: &str| self.ready[name].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        let udp = number("udp_port")..=number("udp_port_last");
+        let ports: Vec<(u16, u16, u16)> =
+            std::iter::once((port, 0, port)).chain(udp.map(|udp| (0, udp, udp))).collect();
         // The kernel lets go of a ring's sockets a little after the process.
-        if within(RELEASE, || port_is_free(port, udp).then_some(())).is_none() {
-            let which: Vec<String> = [(port, 0, port), (0, udp, udp)]
-                .into_iter()
+        let free = || ports.iter().all(|(tcp, udp, _)| port_is_free(*tcp, *udp));
+        if within(RELEASE, || free().then_some(())).is_none() {
+            let which: Vec<String> = ports
+                .iter()
                 .filter(|(tcp, udp, _)| !port_is_free(*tcp, *udp))
-                .map(|(tcp, _, number)| format!("{} port {number}", if tcp > 0 { "TCP" } else { "UDP" }))
+                .map(|(tcp, _, number)| format!("{} port {number}", if *tcp > 0 { "TCP" } else { "UDP" }))
                 .collect();
             problems.push(format!("still taken after {RELEASE:?}: {}", which.join(", ")));
         }

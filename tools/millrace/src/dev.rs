@@ -125,7 +125,7 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
         limits,
         http_addresses: http.iter().map(|ip| SocketAddr::new(*ip, config.port)).collect(),
         udp_addresses: udp_addresses(config, dev)?,
-        udp_port: config.rtc.udp_port.first,
+        udp_ports: config.rtc.udp_port,
         advertised: [config.rtc.node_ip.v4.map(IpAddr::V4), config.rtc.node_ip.v6.map(IpAddr::V6)],
         config: serde_json::to_vec(config)?,
         journal_bytes: config.millrace.journal_bytes,
@@ -165,7 +165,7 @@ fn announce(started: &Started<'_>, config: &Config, json: bool, dev: bool) {
         Some(ip) => ip.to_string(),
         None => "127.0.0.1".to_owned(),
     };
-    let (port, udp_port) = (started.node.http_port, started.node.udp_port);
+    let (port, udp_ports) = (started.node.http_port, started.node.udp_ports);
     let http_url = format!("http://{host}:{port}");
     let [engine, courier, signaling] = started.process_ids;
     let mut ready = serde_json::json!({
@@ -173,7 +173,8 @@ fn announce(started: &Started<'_>, config: &Config, json: bool, dev: bool) {
         "url": format!("ws://{host}:{port}"),
         "http_url": http_url,
         "port": port,
-        "udp_port": udp_port,
+        "udp_port": udp_ports.first,
+        "udp_port_last": udp_ports.last,
         "runtime_dir": started.runtime.path(),
         "pids": {"holder": std::process::id(), "engine": engine, "courier": courier, "signaling": signaling},
     });
@@ -188,7 +189,7 @@ fn announce(started: &Started<'_>, config: &Config, json: bool, dev: bool) {
         return;
     }
     println!("Millrace {} is ready.", env!("CARGO_PKG_VERSION"));
-    println!("  signaling   ws://{host}:{port}   media UDP {udp_port}");
+    println!("  signaling   ws://{host}:{port}   media UDP {udp_ports}");
     if let (Some(demo), Some(token)) = (ready["demo_url"].as_str(), ready["token"].as_str()) {
         println!("  demo page   {demo}   (open it twice, or once more from another device)");
         println!(

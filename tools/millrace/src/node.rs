@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
 use engine_base::{Limits, WallOffset};
+use engine_io::socket::{BindRequest, BoundSockets};
 use engine_table::{
     ADDRESSES_MAX, ChildRow, CourierRegion, EngineRegion, HolderRegion, Journal, KeyRegion, MediaRegion, NodeRow, Role,
     SignalingRegion, SocketAddress, Text, map,
@@ -12,6 +13,7 @@ use engine_table::{
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
+use signaling_config::PortRange;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::handoff::Handoff;
@@ -26,7 +28,7 @@ pub struct NodePlan {
     pub limits: Limits,
     pub http_addresses: Vec<SocketAddr>,
     pub udp_addresses: Vec<IpAddr>,
-    pub udp_port: u16,
+    pub udp_ports: PortRange,
     /// What candidates say instead of local addresses of the same family (`rtc.node_ip`).
     pub advertised: [Option<IpAddr>; 2],
     /// JSON of the configuration, for signaling.
@@ -50,7 +52,7 @@ struct Memory {
 pub struct Node {
     pub plan: NodePlan,
     pub http_port: u16,
-    pub udp_port: u16,
+    pub udp_ports: PortRange,
     pub holder: HolderRegion,
     pub engine: EngineRegion,
     /// Readable once signaling accepts connections.
@@ -83,10 +85,9 @@ impl Node {
     /// **Errors**: a port in use, too little memory, no privilege; the text says what to do.
     pub fn make(plan: NodePlan) -> Result<Self> {
         let (listeners, http_port) = bind_http(&plan.http_addresses)?;
-        let request =
-            engine_io::socket::BindRequest::new(&plan.udp_addresses, plan.udp_port, plan.limits.workers as usize);
-        let udp = engine_io::socket::bind(&request)?;
-        let udp_port = udp.addresses.first().map_or(plan.udp_port, SocketAddr::port);
+        let udp = bind_udp(&plan)?;
+        let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
+        let udp_ports = PortRange { first: port(udp.addresses.first()), last: port(udp.addresses.last()) };
         let memories = Memories::make(&plan)?;
         let identity = identity::make()?;
         let holder = HolderRegion::map(&memories.holder.write, &plan.limits, true)?;
@@ -107,7 +108,7 @@ impl Node {
             memories,
             holder,
             http_port,
-            udp_port,
+            udp_ports,
             plan,
         })
     }
@@ -212,6 +213,21 @@ fn wake() -> Result<OwnedFd> {
     Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
 }
 
+fn bind_udp(plan: &NodePlan) -> Result<BoundSockets> {
+    let (addresses, ports) = (plan.udp_addresses.len(), plan.udp_ports.iter().count());
+    let sockets = addresses * ports;
+    if !(1..=ADDRESSES_MAX).contains(&sockets) {
+        bail!(
+            "{addresses} local addresses with {ports} UDP ports each are {sockets} sockets per worker, 1 to {ADDRESSES_MAX} are \
+             possible\nshorten rtc.udp_port to at most {} ports",
+            (ADDRESSES_MAX / addresses.max(1)).max(1)
+        );
+    }
+    let workers = plan.limits.workers as usize;
+    let request = BindRequest::new(&plan.udp_addresses, plan.udp_ports.first, workers);
+    Ok(engine_io::socket::bind(&BindRequest { ports: ports as u16, ..request })?)
+}
+
 fn bind_http(addresses: &[SocketAddr]) -> Result<(Vec<OwnedFd>, u16)> {
     let Some(first) = addresses.first() else { bail!("no address to listen on: set bind_addresses") };
     let mut port = first.port();
@@ -262,9 +278,7 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> anyhow::Error {
 }
 
 fn node_row(plan: &NodePlan, udp: &[SocketAddr], http_port: u16, fingerprint: [u8; 32]) -> Result<NodeRow> {
-    if udp.is_empty() || udp.len() > ADDRESSES_MAX {
-        bail!("{} local UDP addresses, 1 to {ADDRESSES_MAX} are possible: set bind_addresses", udp.len());
-    }
+    anyhow::ensure!((1..=ADDRESSES_MAX).contains(&udp.len()), "{} local UDP addresses", udp.len());
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random)?;
     let mut row = NodeRow::new_zeroed();

@@ -55,6 +55,24 @@ fn one_port_on_every_address() {
 }
 
 #[test]
+fn every_port_of_a_range_is_bound_on_every_address() {
+    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2))];
+    // A neighbour of a port that was free a moment ago is most likely free, too.
+    let bind_two = |_| {
+        let port = bind(&BindRequest::new(&addresses, 0, 1)).unwrap().addresses[0].port();
+        bind(&BindRequest { ports: 2, ..BindRequest::new(&addresses, port, 3) }).ok()
+    };
+    let bound = (0..20).find_map(bind_two).unwrap();
+    let port = bound.addresses[0].port();
+    let expected = [port, port + 1].map(|port| addresses.map(|ip| SocketAddr::new(ip, port))).concat();
+    assert_eq!(bound.addresses, expected);
+    for sockets in bound.workers {
+        let local = sockets.into_iter().map(|socket| udp(socket).local_addr().unwrap());
+        assert!(local.eq(expected.iter().copied()));
+    }
+}
+
+#[test]
 fn both_address_families_take_the_same_port() {
     let localhost = IpAddr::V6(Ipv6Addr::LOCALHOST);
     if !local_addresses(true).unwrap().contains(&localhost) {

@@ -6,8 +6,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::text::{SocketAddress, Text};
 use crate::table::Row;
 
-/// Local addresses of a node.
-pub const ADDRESSES_MAX: usize = 16;
+/// Local UDP addresses of a node: 16 interfaces with 4 ports each, or one with 64. A worker has a socket on each.
+pub const ADDRESSES_MAX: usize = 64;
 
 /// The node: written once, before the first child starts.
 #[repr(C)]
@@ -25,7 +25,7 @@ pub struct NodeRow {
     /// Longest time that video waits for longer trains, under load.
     pub video_hold_us: u32,
     pub reserved: u32,
-    /// UDP addresses; one socket per worker is bound to each.
+    /// UDP addresses, port by port; one socket per worker is bound to each.
     pub addresses: [SocketAddress; ADDRESSES_MAX],
     /// What candidates say instead (`rtc.node_ip`); none where it is the address itself.
     pub advertised: [SocketAddress; ADDRESSES_MAX],
@@ -73,4 +73,4 @@ impl Row for ChildRow {
     const NAME: &'static str = "child";
 }
 
-const _: () = assert!(size_of::<NodeRow>() == 904 && size_of::<ChildRow>() == 24);
+const _: () = assert!(size_of::<NodeRow>() == 3208 && size_of::<ChildRow>() == 24);

@@ -1,5 +1,6 @@
 //! A node as an operator sees it: it starts, says so, shows itself, and ends without a trace.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use serde_json::json;
@@ -51,6 +52,47 @@ fn a_second_node_on_a_taken_port_is_refused() {
     let named = [port.to_string(), udp_port.to_string()].iter().any(|number| message.contains(number));
     assert!(named, "the port is not named: {message}");
     assert_eq!(get(&one.http_url, "/", &[]).status, 200, "the first node serves on");
+}
+
+/// The server's port of a page's connection.
+const REMOTE_PORT: &str = r#"(async () => {
+  const report = await window.demo.room.engine.pcManager.publisher.getStats();
+  const transport = [...report.values()].find((each) => each.type === "transport");
+  const pair = report.get(transport.selectedCandidatePairId);
+  return report.get(pair.remoteCandidateId).port;
+})()"#;
+
+#[test]
+fn clients_spread_over_a_range_of_ports() {
+    let free = |port: u16| UdpSocket::bind(("127.0.0.1", port));
+    let pair = || {
+        let port = free(0)?.local_addr()?.port();
+        free(port.saturating_add(1)).map(|_| port)
+    };
+    let first = (0..50).find_map(|_| pair().ok()).expect("two free ports in a row");
+    let last = first + 1;
+    let configuration = format!(
+        "port: 0\nbind_addresses: [127.0.0.1]\nkeys:\n  devkey: secret\nrtc:\n  udp_port: {first}-{last}\n  \
+         enable_loopback_candidate: true\n"
+    );
+    let scene = Scene::on(Node::start_with(&configuration));
+    let (alice, bob) = (scene.chromium("alice"), scene.chromium("bob"));
+    for each in [&alice, &bob] {
+        each.join(&scene.options());
+    }
+    for (one, other) in [(&alice, &bob), (&bob, &alice)] {
+        let mark = other.mark();
+        let video = one.publish_video(&Video::small("vp8"));
+        other.wait(mark, "first_frame", |event| event["sid"] == *video.sid);
+    }
+    let mut ports = [&alice, &bob].map(|each| {
+        until("a selected pair", Duration::from_secs(5), || {
+            let port = each.command("evaluate", json!({ "script": REMOTE_PORT }));
+            port.as_u64().ok_or_else(|| port.to_string())
+        })
+    });
+    ports.sort_unstable();
+    assert_eq!(ports, [u64::from(first), u64::from(last)]);
 }
 
 #[test]
