@@ -125,6 +125,17 @@ pub struct RoomConfig {
     pub max_participants: u32,
     pub enabled_codecs: Vec<CodecSpec>,
     pub enable_remote_unmute: bool,
+    /// By the name that CreateRoom (`room_preset`) and tokens (`roomPreset`) give.
+    pub room_configurations: BTreeMap<String, RoomPreset>,
+}
+
+/// What a named configuration sets; 0 and an empty text leave the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomPreset {
+    pub empty_timeout: u32,
+    pub departure_timeout: u32,
+    pub max_participants: u32,
+    pub metadata: String,
 }
 
 impl Default for RoomConfig {
@@ -148,6 +159,7 @@ impl Default for RoomConfig {
             max_participants: 0,
             enabled_codecs: CODECS.map(|mime| CodecSpec { mime: mime.to_owned(), fmtp_line: String::new() }).to_vec(),
             enable_remote_unmute: false,
+            room_configurations: BTreeMap::new(),
         }
     }
 }

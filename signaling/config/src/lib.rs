@@ -15,6 +15,6 @@ mod schema;
 
 pub use config::{
     AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PacketIo, PortRange,
-    RoomConfig, RtcConfig, VideoConfig,
+    RoomConfig, RoomPreset, RtcConfig, VideoConfig,
 };
 pub use notice::{ConfigError, Notice, Problem, Severity};

@@ -1,5 +1,6 @@
 //! Which key means what.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use engine_base::Limits;
 
 use crate::config::{
     AudioConfig, CodecSpec, Config, LimitConfig, LogLevel, LoggingConfig, MillraceConfig, NodeIp, PacketIo, PortRange,
-    RoomConfig, RtcConfig, VideoConfig,
+    RoomConfig, RoomPreset, RtcConfig, VideoConfig,
 };
 use crate::document::{Node, Value, parse};
 use crate::notice::{ConfigError, Notice, Severity};
@@ -27,6 +28,7 @@ const JOURNAL_BYTES_MIN: i64 = 1 << 20;
 const JOURNAL_BYTES_MAX: i64 = 8 << 30;
 
 const PORT: &str = "a port from 0 to 65535";
+const SECONDS: &str = "a whole number of seconds";
 const COUNT: &str = "a whole number of 0 or more";
 const SIGNED: &str = "a whole number, -1 for no limit";
 
@@ -229,7 +231,6 @@ fn node_ip(text: &str) -> Option<NodeIp> {
 fn room(reader: &mut Reader, top: &mut Section<'_>) -> RoomConfig {
     let mut room = RoomConfig::default();
     let mut section = reader.subsection(top, "room");
-    const SECONDS: &str = "a whole number of seconds";
     reader.flag(&mut section, "auto_create", &mut room.auto_create);
     reader.number(&mut section, "empty_timeout", SECONDS, &mut room.empty_timeout);
     reader.number(&mut section, "departure_timeout", SECONDS, &mut room.departure_timeout);
@@ -238,6 +239,7 @@ fn room(reader: &mut Reader, top: &mut Section<'_>) -> RoomConfig {
     if let Some(codecs) = enabled_codecs(reader, &mut section) {
         room.enabled_codecs = codecs;
     }
+    room.room_configurations = room_presets(reader, &mut section);
     // Read by `deprecated_limits`.
     for key in DEPRECATED_LIMITS {
         section.entry(key);
@@ -267,6 +269,35 @@ fn enabled_codecs(reader: &mut Reader, section: &mut Section<'_>) -> Option<Vec<
         codecs.extend(mime.map(|mime| CodecSpec { mime, fmtp_line: fmtp_line.unwrap_or_default() }));
     }
     (!codecs.is_empty()).then_some(codecs)
+}
+
+/// Configurations by name.
+fn room_presets(reader: &mut Reader, section: &mut Section<'_>) -> BTreeMap<String, RoomPreset> {
+    let Some(entry) = section.entry("room_configurations") else { return BTreeMap::new() };
+    let named = match &entry.node.value {
+        Value::Null => return BTreeMap::new(),
+        Value::Map(named) => named,
+        _ => {
+            let remedy = "write `<name>:` lines, each with its settings under it";
+            reader.problem(entry.node.line, "room.room_configurations must hold configurations by name", remedy);
+            return BTreeMap::new();
+        }
+    };
+    let mut presets = BTreeMap::new();
+    for entry in named {
+        let mut preset = RoomPreset::default();
+        let path = format!("room.room_configurations.{}", entry.key);
+        let mut section = reader.section(&path, Some(&entry.node));
+        // In the message, and of no meaning beside the key.
+        section.entry("name");
+        reader.number(&mut section, "empty_timeout", SECONDS, &mut preset.empty_timeout);
+        reader.number(&mut section, "departure_timeout", SECONDS, &mut preset.departure_timeout);
+        reader.number(&mut section, "max_participants", COUNT, &mut preset.max_participants);
+        reader.set(&mut section, "metadata", "a text", |text| Some(text.to_owned()), &mut preset.metadata);
+        reader.finish(&section, schema::ROOM_PRESET);
+        presets.insert(entry.key.clone(), preset);
+    }
+    presets
 }
 
 fn audio(reader: &mut Reader, top: &mut Section<'_>) -> AudioConfig {

@@ -63,9 +63,12 @@ pub(crate) const ROOM: &[&str] = &[
     "create_room_attempts",
     "enable_full_room_in_webhooks",
     "update_batch_target_size",
-    "room_configurations",
     "participant_disconnect_timeout",
 ];
+
+/// Of one of `room.room_configurations`.
+pub(crate) const ROOM_PRESET: &[&str] =
+    &["egress", "agents", "min_playout_delay", "max_playout_delay", "sync_streams", "tags"];
 
 pub(crate) const AUDIO: &[&str] = &["active_red_encoding"];
 

@@ -1,5 +1,6 @@
 //! Files as operators write them.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;
@@ -58,6 +59,8 @@ room:
     - mime: audio/opus
     - {{mime: video/vp8, fmtp_line: x}}
   enable_remote_unmute: true
+  room_configurations:
+    small: {{name: small, empty_timeout: 9, metadata: hello}}
 video: {{codec_regression_threshold: 0}}
 audio: {{active_level: 35, update_interval: 500}}
 limit: {{num_tracks: 1_000, bytes_per_sec: -1, max_metadata_size: 0, max_participant_identity_length: 64}}
@@ -80,6 +83,8 @@ millrace:
     assert_eq!(config.rtc.stun_servers, ["stun.example.net:3478"]);
     assert_eq!((config.video.codec_regression_threshold, Config::default().video.codec_regression_threshold), (0, 5));
     let room = &config.room;
+    let preset = RoomPreset { empty_timeout: 9, metadata: "hello".into(), ..Default::default() };
+    assert_eq!(room.room_configurations, BTreeMap::from([("small".to_owned(), preset)]));
     assert_eq!((room.auto_create, room.empty_timeout, room.departure_timeout, room.max_participants), (false, 1, 2, 3));
     assert_eq!((room.enabled_codecs[1].mime.as_str(), room.enabled_codecs[1].fmtp_line.as_str()), ("video/vp8", "x"));
     assert_eq!((config.audio.active_level, config.audio.update_interval), (35, 500));
@@ -109,7 +114,15 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
         ("keys:\n  a:", "line 2: keys.a has no secret"),
         ("rtc:\n  udp_port: 9000-8000", "line 2: rtc.udp_port cannot be"),
         ("rtc:\n  udp_port: 50000-60000", "line 2: rtc.udp_port cannot be"),
-        ("rtc:\n  udp_port: 7882-7946", "at most 64 ports"),
+        ("room:\n  room_configurations: [small]", "line 2: room.room_configurations must hold configurations by name"),
+        (
+            "room:\n  room_configurations:\n    a: {empty_timeout: -1}",
+            "line 3: room.room_configurations.a.empty_timeout",
+        ),
+        (
+            "rtc:\n  udp_port: 7882-7946",
+            "line 2: rtc.udp_port cannot be \"7882-7946\"; write a port such as 7882, or a range of at most 64 ports",
+        ),
         ("video: {codec_regression_threshold: few}", "line 1: video.codec_regression_threshold cannot be"),
         ("rtc:\n  node_ip: 192.0.2.1,192.0.2.2", "line 2: rtc.node_ip cannot be"),
         ("bind_addresses:\n  - 127.0.0.1\n  - here", "line 3: bind_addresses cannot hold \"here\""),

@@ -26,8 +26,8 @@ impl Room {
     fn call(&mut self, call: ApiCall, context: &mut Context<'_>) -> Result<ApiReply, ApiError> {
         match call {
             ApiCall::GetRoom => Ok(ApiReply::Room(self.room_info())),
-            ApiCall::UpdateRoom(request) => {
-                self.apply_settings(RoomSettings::of_request(&request));
+            ApiCall::UpdateRoom(settings) => {
+                self.apply_settings(settings);
                 Ok(ApiReply::Room(self.room_info()))
             }
             ApiCall::UpdateRoomMetadata { metadata } => {

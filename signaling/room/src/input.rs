@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::delta::Delta;
+use crate::settings::RoomSettings;
 use engine_base::{EgressRef, IngressRef, TimeNs, TransportRef};
 use engine_table::{EgressObserved, IngressObserved, SessionRow, TransportObserved};
 use signaling_program::RowAllocator;
@@ -70,10 +71,9 @@ pub struct TransportQuality {
 
 /// A RoomService call that is for this room. Permission and sizes were checked by the server.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "moved once or twice per call")]
 pub enum ApiCall {
     /// CreateRoom on an existing room, or right after it was made: settings to apply.
-    UpdateRoom(proto::CreateRoomRequest),
+    UpdateRoom(RoomSettings),
     GetRoom,
     DeleteRoom,
     ListParticipants,
@@ -93,7 +93,6 @@ pub enum ApiCall {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "an input is moved once or twice")]
 pub enum Input {
     Join(Box<JoinRequest>),
     Signal {

@@ -51,4 +51,4 @@ pub use input::{
 pub use journal::journal_room;
 pub use message::{Message, Update};
 pub use room::{RestoreError, Room};
-pub use settings::RoomSettings;
+pub use settings::{RoomPresets, RoomSettings, UnknownPreset};

@@ -1,9 +1,9 @@
 //! What the configuration comes to for HTTP and for rooms.
 
 use engine_table::NodeRow;
-use signaling_config::{Config, LimitConfig};
+use signaling_config::{Config, LimitConfig, RoomPreset};
 use signaling_protocol::proto;
-use signaling_room::{NodeFacts, RoomDefaults};
+use signaling_room::{NodeFacts, RoomDefaults, RoomPresets, RoomSettings};
 use signaling_sdp::EnabledCodecs;
 use signaling_token::KeyStore;
 
@@ -56,6 +56,14 @@ pub(crate) fn node_facts(row: &NodeRow, config: &Config) -> NodeFacts {
         candidates,
         ice_servers,
     }
+}
+
+pub(crate) fn room_presets(config: &Config) -> RoomPresets {
+    let settings = |preset: &RoomPreset| {
+        let RoomPreset { empty_timeout, departure_timeout, max_participants, metadata } = preset;
+        RoomSettings::new(*empty_timeout, *departure_timeout, *max_participants, metadata)
+    };
+    config.room.room_configurations.iter().map(|(name, preset)| (name.clone(), settings(preset))).collect()
 }
 
 pub(crate) fn room_defaults(config: &Config) -> RoomDefaults {

@@ -185,9 +185,8 @@ fn a_room_is_updated_removed_from_and_deleted() {
     let b = stage.join("b", Layout::Single);
     stage.take(&a);
     let sid = stage.room.info().sid;
-    let request =
-        proto::CreateRoomRequest { name: "room".into(), empty_timeout: 7, metadata: "m".into(), ..Default::default() };
-    let Ok(ApiReply::Room(room)) = stage.api(ApiCall::UpdateRoom(request)) else { panic!() };
+    let settings = RoomSettings::new(7, 0, 0, "m");
+    let Ok(ApiReply::Room(room)) = stage.api(ApiCall::UpdateRoom(settings)) else { panic!() };
     assert_eq!((room.sid, room.empty_timeout, room.metadata.as_str()), (sid, 7, "m"));
     assert_eq!(names(&stage.take(&a)), ["room_update"]);
     let reply = stage.api(ApiCall::UpdateRoomMetadata { metadata: "n".into() });
@@ -227,7 +226,27 @@ fn subscriptions_may_be_changed_for_a_participant() {
 fn a_token_configures_the_room_that_it_creates() {
     let config = serde_json::json!({ "emptyTimeout": 9, "max_participants": "3", "metadata": "m" });
     let claims = signaling_token::Claims { room_config: Some(config), ..claims("a", grant()) };
-    let settings = RoomSettings::of_claims(&claims);
+    let settings = RoomSettings::of_claims(&claims, &RoomPresets::new()).unwrap();
     assert_eq!((settings.empty_timeout_s, settings.max_participants), (Some(9), Some(3)));
     assert_eq!((settings.departure_timeout_s, settings.metadata.as_deref()), (None, Some("m")));
+}
+
+#[test]
+fn a_named_configuration_fills_what_the_request_leaves_open() {
+    let presets = RoomPresets::from([("small".to_owned(), RoomSettings::new(77, 5, 0, "hello"))]);
+    let request = proto::CreateRoomRequest {
+        room_preset: "small".into(),
+        empty_timeout: 9,
+        max_participants: 2,
+        ..Default::default()
+    };
+    assert_eq!(RoomSettings::of_request(&request, &presets), Ok(RoomSettings::new(9, 5, 2, "hello")));
+    let mut claims = signaling_token::Claims {
+        room_preset: "small".into(),
+        room_config: Some(serde_json::json!({ "metadata": "own" })),
+        ..claims("a", grant())
+    };
+    assert_eq!(RoomSettings::of_claims(&claims, &presets), Ok(RoomSettings::new(77, 5, 0, "own")));
+    claims.room_preset = "large".into();
+    assert_eq!(RoomSettings::of_claims(&claims, &presets), Err(UnknownPreset));
 }

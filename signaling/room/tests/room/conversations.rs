@@ -369,7 +369,7 @@ proptest! {
     #[test]
     fn any_conversation_comes_to_rest_in_what_everybody_wants(steps in prop::collection::vec(step(), 1..48)) {
         let mut stage = Stage::new();
-        stage.api(ApiCall::UpdateRoom(proto::CreateRoomRequest { departure_timeout: 60_000, empty_timeout: 60_000, ..Default::default() })).unwrap();
+        stage.api(ApiCall::UpdateRoom(RoomSettings::new(60_000, 60_000, 0, ""))).unwrap();
         let mut crowd = Crowd::default();
         for step in &steps {
             crowd.run(&mut stage, step);

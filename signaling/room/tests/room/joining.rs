@@ -142,7 +142,7 @@ fn a_second_session_of_an_identity_replaces_the_first_without_a_disconnect_for_m
 #[test]
 fn a_full_room_refuses_but_lets_an_identity_replace_itself() {
     let mut stage = Stage::new();
-    let settings = proto::CreateRoomRequest { max_participants: 1, ..Default::default() };
+    let settings = RoomSettings { max_participants: Some(1), ..RoomSettings::default() };
     stage.api(ApiCall::UpdateRoom(settings)).unwrap();
     stage.join("a", Layout::Single);
     let refused = stage.enter("b", Layout::Single, |_| {});
@@ -162,7 +162,7 @@ fn agents_and_recorders_neither_fill_nor_keep_a_room_but_hidden_participants_do(
     let agent = stage.join_with("agent", Layout::Single, grants(|grant| grant.agent = true));
     stage.advance(60_000);
     assert!(!stage.world.ended, "an agent that waits for the first participant does not start the departure timeout");
-    let settings = proto::CreateRoomRequest { max_participants: 1, ..Default::default() };
+    let settings = RoomSettings { max_participants: Some(1), ..RoomSettings::default() };
     stage.api(ApiCall::UpdateRoom(settings)).unwrap();
     let hidden = stage.join_with("hidden", Layout::Single, grants(|grant| grant.hidden = true));
     let refused = stage.enter("more", Layout::Single, |_| {});

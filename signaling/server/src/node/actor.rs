@@ -9,7 +9,7 @@ use engine_table::{CourierRegion, EngineRegion, Journal, NodeRow, RingProducer, 
 use signaling_config::Config;
 use signaling_program::Program;
 use signaling_protocol::proto::signal_response;
-use signaling_room::{Context, Effect, Input, NodeFacts, Room, RoomDefaults};
+use signaling_room::{Context, Effect, Input, NodeFacts, Room, RoomDefaults, RoomPresets};
 use signaling_token::KeyStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
@@ -24,7 +24,7 @@ use crate::node::outbox::{Delivery, Outbox};
 use crate::node::rooms::Rooms;
 use crate::node::wakes::{Wakes, watch, woken};
 use crate::outgoing::{Encoded, Frame};
-use crate::settings::{node_facts, room_defaults};
+use crate::settings::{node_facts, room_defaults, room_presets};
 
 /// Inputs handled before observed rows and deadlines get their turn again.
 const INPUTS_PER_TURN: usize = 64;
@@ -77,6 +77,7 @@ pub(super) struct Facts {
     pub(super) wall: WallOffset,
     pub(super) keys: KeyStore,
     pub(super) auto_create: bool,
+    pub(super) presets: RoomPresets,
 }
 
 impl Node {
@@ -98,6 +99,7 @@ impl Node {
                 wall: row.wall_offset,
                 keys: KeyStore::new(config.keys.clone()),
                 auto_create: config.room.auto_create,
+                presets: room_presets(config),
             },
             rooms: Rooms::default(),
             index: RowIndex::default(),

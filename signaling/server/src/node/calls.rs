@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use engine_table::SignalingFigure;
 use signaling_protocol::proto::{self, signal_response};
-use signaling_room::{ApiCall, ApiError, ApiReply, ConnectionId, Input, JoinRequest, Room, RoomSettings};
+use signaling_room::{
+    ApiCall, ApiError, ApiReply, ConnectionId, Input, JoinRequest, Room, RoomSettings, UnknownPreset,
+};
 use tokio::sync::oneshot;
 
 use crate::node::actor::Node;
@@ -27,7 +29,9 @@ impl Node {
             // The session of a resume was here before the room ended, or its record was set aside.
             None if resumes => return self.send_away(connection, outgoing),
             None if self.facts.auto_create || request.claims.can_create() => {
-                self.create(room, &RoomSettings::of_claims(&request.claims))
+                // Without an answer the client gets status 500, as in LiveKit.
+                let Ok(settings) = RoomSettings::of_claims(&request.claims, &self.facts.presets) else { return };
+                self.create(room, &settings)
             }
             None => return,
         };
@@ -54,6 +58,14 @@ impl Node {
         self.rooms.add(room)
     }
 
+    fn created(&mut self, request: &proto::CreateRoomRequest) -> Result<Arc<str>, UnknownPreset> {
+        if let Some(existing) = self.rooms.name(&request.name) {
+            return Ok(existing);
+        }
+        let settings = RoomSettings::of_request(request, &self.facts.presets)?;
+        Ok(self.create(&request.name, &settings))
+    }
+
     pub(super) fn call(&mut self, call: NodeCall, reply: oneshot::Sender<Result<NodeReply, ApiError>>) {
         self.add_figure(SignalingFigure::ApiCalls);
         let (room, call) = match call {
@@ -61,11 +73,13 @@ impl Node {
                 let _ = reply.send(Ok(NodeReply::Rooms(self.rooms.infos(&names))));
                 return;
             }
-            NodeCall::CreateRoom(request) => {
-                let existing = self.rooms.name(&request.name);
-                let room = existing.unwrap_or_else(|| self.create(&request.name, &RoomSettings::of_request(&request)));
-                (room, ApiCall::UpdateRoom(*request))
-            }
+            NodeCall::CreateRoom(request) => match self.created(&request) {
+                Ok(room) => (room, ApiCall::UpdateRoom(RoomSettings::stated(&request))),
+                Err(unknown) => {
+                    let _ = reply.send(Err(ApiError { code: "invalid_argument", message: unknown.to_string() }));
+                    return;
+                }
+            },
             NodeCall::Room { room, call } => match self.rooms.name(&room) {
                 Some(room) => (room, *call),
                 None => {

@@ -1,6 +1,6 @@
 //! The server API: golden forms, statuses, permissions (PROTOCOL §1.6, §9).
 
-use signaling_config::Config;
+use signaling_config::{Config, RoomPreset};
 use signaling_protocol::{Message, proto};
 use signaling_token::TokenBuilder;
 
@@ -26,6 +26,40 @@ async fn json_answers_have_proto_names_defaults_and_text_for_64_bits() {
     assert_eq!((&again["sid"], &again["metadata"]), (&room["sid"], &"n".into()));
     let listed = server.twirp("RoomService/ListRooms", &token, r#"{"names":["r","s"]}"#).await.json();
     assert_eq!(listed["rooms"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_room_preset_is_applied_and_an_unknown_one_refused() {
+    let mut config = Config::dev();
+    let small = RoomPreset { empty_timeout: 77, max_participants: 3, metadata: "hello".into(), ..Default::default() };
+    config.room.room_configurations.insert("small".into(), small);
+    let server = Memory::new(config).start();
+    let token = admin_token();
+    let create = |body: &'static str| server.twirp("RoomService/CreateRoom", &token, body);
+    let room = create(r#"{"name":"r","room_preset":"small","max_participants":9}"#).await.json();
+    assert_eq!(
+        (&room["empty_timeout"], &room["max_participants"], &room["metadata"]),
+        (&77.into(), &9.into(), &"hello".into())
+    );
+    let refused = create(r#"{"name":"s","room_preset":"large"}"#).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str()), (400, Some("invalid_argument")));
+    assert_eq!(refused.json()["msg"], "unknown room configuration in create room request");
+
+    let existing = create(r#"{"name":"r","room_preset":"large"}"#).await;
+    assert_eq!((existing.status, &existing.json()["sid"]), (200, &room["sid"]));
+
+    let path = |preset: &str, room: &str| {
+        let mut claims = TokenBuilder::new("bob").join(room).claims(now());
+        claims.room_preset = preset.into();
+        let token = signaling_token::sign(&claims, "devkey", "secret");
+        format!("/rtc?access_token={token}&protocol=16&sdk=js")
+    };
+    let _client = server.connect(&path("small", "t")).await.expect("an upgrade");
+    assert_eq!(server.connect(&path("large", "u")).await.err(), Some(500));
+    let listed = server.twirp("RoomService/ListRooms", &token, "{}").await.json();
+    let listed: Vec<_> =
+        listed["rooms"].as_array().unwrap().iter().map(|room| (&room["name"], &room["metadata"])).collect();
+    assert_eq!(listed, [(&"r".into(), &"hello".into()), (&"t".into(), &"hello".into())]);
 }
 
 #[tokio::test]
