@@ -49,6 +49,11 @@ pub struct Line {
     /// Writes a page with plots.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Servers and load in two network namespaces that a veth pair joins, made for the run; the server's end is `veth0`. Needs root.
+    #[arg(long, conflicts_with_all = ["url", "rival_url"])]
+    pub veth: bool,
+    #[arg(long, hide = true)]
+    pub in_namespace: bool,
     /// Loads a server on another machine.
     #[arg(long)]
     pub allow_remote: bool,

@@ -15,6 +15,7 @@ mod process;
 mod report;
 mod sockets;
 mod target;
+mod veth;
 mod watch;
 
 use std::process::ExitCode;
@@ -32,11 +33,15 @@ use crate::line::{Line, RivalLine};
 use crate::plan::{Series, Step};
 use crate::report::{Label, run_report};
 use crate::target::{Source, parse_processes};
+use crate::veth::Veth;
 use crate::watch::Watch;
+
+/// A node has two packet workers at least, and AF_XDP a queue for each.
+const QUEUES_MIN: usize = 2;
 
 fn main() -> ExitCode {
     match perform(&Line::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("perf-bench: {error:#}");
             ExitCode::FAILURE
@@ -44,7 +49,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(line: &Line) -> Result<()> {
+fn perform(line: &Line) -> Result<ExitCode> {
+    if line.veth && !line.in_namespace {
+        return veth::again_in_a_namespace();
+    }
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, interrupted.clone()).context("cannot watch signals")?;
@@ -53,7 +61,9 @@ fn perform(line: &Line) -> Result<()> {
     for step in plan.iter().flat_map(|series| &series.steps) {
         perf_load::raise_descriptor_limit(&step.scenario)?;
     }
-    let bench = Bench { line, cores: Cores::parse(line)?, rival: rival(&line.rival, line.allow_remote)?, interrupted };
+    let cores = Cores::parse(line)?;
+    let network = line.veth.then(|| Veth::make(cores.load.as_deref(), cores.all.len().max(QUEUES_MIN))).transpose()?;
+    let bench = Bench { line, cores, network, rival: rival(&line.rival, line.allow_remote)?, interrupted };
     if line.rival.rival_only && bench.rival.is_none() {
         bail!("--rival-only needs --rival-url or --rival-bin");
     }
@@ -63,6 +73,12 @@ fn perform(line: &Line) -> Result<()> {
         machine: machine::machine(),
         server_cores: bench.cores.server.clone(),
         load_cores: bench.cores.load.clone(),
+        path: match (line.veth, line.allow_remote) {
+            (true, _) => "veth",
+            (false, true) => "network",
+            (false, false) => "loopback",
+        }
+        .to_owned(),
         cases: Vec::new(),
     };
     // A failure late in a long plan leaves what was measured before it.
@@ -73,7 +89,7 @@ fn perform(line: &Line) -> Result<()> {
         print!("{}", table::write(&report));
         write_files(line, &report)?;
     }
-    outcome
+    outcome.map(|()| ExitCode::SUCCESS)
 }
 
 fn write_files(line: &Line, report: &Report) -> Result<()> {
@@ -129,6 +145,7 @@ fn server(url: &str, api_key: &str, api_secret: &str, allow_remote: bool) -> Ser
 struct Bench<'a> {
     line: &'a Line,
     cores: Cores,
+    network: Option<Veth>,
     rival: Option<(String, Source)>,
     interrupted: Arc<AtomicBool>,
 }
@@ -179,7 +196,7 @@ impl Bench<'_> {
         if let Some(cores) = &self.cores.server {
             machine::stay_on(cores)?;
         }
-        let target = source.start()?;
+        let target = source.start(self.network.as_ref())?;
         if let Some(cores) = &self.cores.server {
             target.processes.iter().try_for_each(|process| machine::pin_process(process.pid, cores))?;
         }

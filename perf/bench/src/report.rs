@@ -172,6 +172,7 @@ fn load(scenario: &Scenario, idle: &Snapshot, steady: &Snapshot, measured: &Snap
         sampled_packets: tally.sampled,
         wrong_packets: tally.wrong,
         unknown_ssrc_packets: tally.unknown_ssrc,
+        junk_per_second: scenario.junk.map(|_| outcome.steady.junk as f64 / outcome.steady.seconds),
         failures: outcome.failures.clone(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::ctl::Ctl;
 use crate::process::Process;
+use crate::veth::{self, Veth};
 
 const READY_WAIT: Duration = Duration::from_secs(30);
 const END_WAIT: Duration = Duration::from_secs(10);
@@ -65,18 +66,23 @@ struct Ready {
 impl Source {
     /// Makes sure that the server runs. **Errors**: an executable that is missing or does not become ready; the message ends
     /// with its log.
-    pub fn start(&self) -> Result<Target> {
+    pub fn start(&self, network: Option<&Veth>) -> Result<Target> {
         match self {
             Self::Running { server, processes, ctl } => {
                 Ok(Target { server: server.clone(), processes: processes.clone(), ctl: ctl.clone(), child: None })
             }
-            Self::Node(executable, node) => start_node(executable, node),
-            Self::LiveKit(executable) => start_livekit(executable),
+            Self::Node(executable, node) => start_node(executable, node, network),
+            Self::LiveKit(executable) => start_livekit(executable, network),
         }
     }
 }
 
-fn start_node(executable: &Path, node: &Node) -> Result<Target> {
+/// In the server's namespace, if there is one.
+fn command(executable: &Path, network: Option<&Veth>) -> Command {
+    network.map_or_else(|| Command::new(executable), |veth| veth.command(executable))
+}
+
+fn start_node(executable: &Path, node: &Node, network: Option<&Veth>) -> Result<Target> {
     if !executable.exists() {
         bail!(
             "{} does not exist; build it with `cargo build --release` or name another with --node-bin",
@@ -85,8 +91,11 @@ fn start_node(executable: &Path, node: &Node) -> Result<Target> {
     }
     let folder = temporary_folder("node")?;
     let runtime_dir = folder.join("run");
-    let mut command = Command::new(executable);
+    let mut command = command(executable, network);
     command.args(["dev", "--json", "--port", "0", "--udp-port", "0", "--runtime-dir"]).arg(&runtime_dir);
+    if network.is_some() {
+        command.args(["--bind", &veth::SERVER.to_string()]);
+    }
     if let Some(config) = &node.config {
         let path = folder.join("node.yaml");
         std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
@@ -97,14 +106,19 @@ fn start_node(executable: &Path, node: &Node) -> Result<Target> {
     let ready = running.ready_line().map_err(|error| running.with_log(&error))?;
     let ready: Ready = serde_json::from_str(&ready).with_context(|| format!("not a ready line: {ready}"))?;
     Ok(Target {
-        server: Server { url: ready.url, api_key: ready.api_key, api_secret: ready.api_secret, allow_remote: false },
+        server: Server {
+            url: ready.url,
+            api_key: ready.api_key,
+            api_secret: ready.api_secret,
+            allow_remote: network.is_some(),
+        },
         processes: ready.pids.into_iter().map(|(name, pid)| Process { name, pid }).collect(),
         ctl: Some(Ctl { executable: executable.to_owned(), runtime_dir: ready.runtime_dir }),
         child: Some(running),
     })
 }
 
-fn start_livekit(executable: &Path) -> Result<Target> {
+fn start_livekit(executable: &Path, network: Option<&Veth>) -> Result<Target> {
     if !executable.exists() {
         bail!(
             "{} does not exist; install one with `go install github.com/livekit/livekit-server/cmd/server@v1.13.5`",
@@ -113,18 +127,19 @@ fn start_livekit(executable: &Path) -> Result<Target> {
     }
     let folder = temporary_folder("livekit")?;
     let (port, tcp_port, udp_port) = free_ports()?;
-    let config = livekit_config(port, tcp_port, udp_port);
-    let mut command = Command::new(executable);
+    let address = network.map_or(Ipv4Addr::LOCALHOST, |_| veth::SERVER);
+    let config = livekit_config(address, port, tcp_port, udp_port);
+    let mut command = command(executable, network);
     command.args(["--config-body", &config]).stdout(Stdio::null());
     let mut running = Running::spawn(&mut command, folder)?;
-    running.wait_for_port(port).map_err(|error| running.with_log(&error))?;
+    running.wait_for_port((address, port)).map_err(|error| running.with_log(&error))?;
     let process = Process { name: "livekit".to_owned(), pid: running.child.id() };
     Ok(Target {
         server: Server {
-            url: format!("ws://127.0.0.1:{port}"),
+            url: format!("ws://{address}:{port}"),
             api_key: "load".to_owned(),
             api_secret: RIVAL_SECRET.to_owned(),
-            allow_remote: false,
+            allow_remote: network.is_some(),
         },
         processes: vec![process],
         ctl: None,
@@ -132,11 +147,12 @@ fn start_livekit(executable: &Path) -> Result<Target> {
     })
 }
 
-/// One muxed UDP port on loopback, like our node; quiet, because a log line costs CPU too.
-fn livekit_config(port: u16, tcp_port: u16, udp_port: u16) -> String {
+/// One muxed UDP port on one address, like our node; quiet, because a log line costs CPU too.
+fn livekit_config(address: Ipv4Addr, port: u16, tcp_port: u16, udp_port: u16) -> String {
     format!(
-        "port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{load: {RIVAL_SECRET}}}\nlogging: {{level: warn}}\n\
-         rtc: {{tcp_port: {tcp_port}, udp_port: {udp_port}, use_external_ip: false, enable_loopback_candidate: true}}\n"
+        "port: {port}\nbind_addresses: [{address}]\nkeys: {{load: {RIVAL_SECRET}}}\nlogging: {{level: warn}}\n\
+         rtc: {{tcp_port: {tcp_port}, udp_port: {udp_port}, node_ip: {address}, use_external_ip: false, enable_loopback_candidate: {}}}\n",
+        address.is_loopback()
     )
 }
 
@@ -180,14 +196,14 @@ impl Running {
         receiver.recv_timeout(READY_WAIT).context("the server did not become ready")
     }
 
-    fn wait_for_port(&mut self, port: u16) -> Result<()> {
+    fn wait_for_port(&mut self, address: (Ipv4Addr, u16)) -> Result<()> {
         let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(address).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended: {status}");
             }
             if began.elapsed() > READY_WAIT {
-                bail!("the server did not open port {port}");
+                bail!("the server did not open port {}", address.1);
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -251,14 +267,16 @@ mod tests {
 
     #[test]
     fn a_missing_executable_is_refused_with_the_remedy() {
-        let error =
-            Source::Node(PathBuf::from("/nonexistent"), Node::default()).start().err().map(|error| error.to_string());
+        let error = Source::Node(PathBuf::from("/nonexistent"), Node::default())
+            .start(None)
+            .err()
+            .map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("--node-bin")));
     }
 
     #[test]
     fn a_node_that_dies_at_once_is_reported() {
-        let result = Source::LiveKit(PathBuf::from("/bin/false")).start();
+        let result = Source::LiveKit(PathBuf::from("/bin/false")).start(None);
         let error = result.err().map(|error| format!("{error:#}")).unwrap_or_default();
         assert!(error.contains("ended"), "{error}");
     }

@@ -1,6 +1,7 @@
 //! One thread with many participants: one epoll, one timer, no locks on the packet path.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -42,6 +43,8 @@ pub enum Command {
     Take(Sender<Box<Tally>>),
     /// What everyone sent and received so far.
     Account(Sender<Vec<Account>>),
+    /// Where the server takes media of the first participant that has joined.
+    MediaAddress(Sender<Option<SocketAddr>>),
     /// Everyone leaves; the thread ends.
     End,
 }
@@ -202,6 +205,10 @@ impl Crew {
                 Command::Account(reply) => {
                     let there = self.members.iter().flatten().map(|member| member.participant.account());
                     let _ = reply.send(self.gone.iter().cloned().chain(there).collect());
+                }
+                Command::MediaAddress(reply) => {
+                    let mut all = self.members.iter().flatten();
+                    let _ = reply.send(all.find_map(|member| member.participant.media_address()));
                 }
                 Command::End => return true,
             }

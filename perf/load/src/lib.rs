@@ -19,6 +19,7 @@ mod description;
 mod descriptors;
 mod dtls;
 mod ice;
+mod junk;
 mod layout;
 mod load;
 mod opus;
@@ -44,7 +45,7 @@ pub use layout::Layout;
 pub use load::{Load, Place, Progress};
 pub use run::{Joins, Observer, Outcome, Phase, Steady, run};
 pub use scenario::{
-    AudioShape, JoinPlan, Pacing, PublisherGroup, Scenario, Srtp, SteadyPlan, SubscriberGroup, VideoShape,
+    AudioShape, JoinPlan, JunkPlan, Pacing, PublisherGroup, Scenario, Srtp, SteadyPlan, SubscriberGroup, VideoShape,
 };
 pub use server::Server;
 pub use tally::{Tally, profile_name};

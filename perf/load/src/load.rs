@@ -13,6 +13,7 @@ use crate::account::Account;
 use crate::clock;
 use crate::connection::Identity;
 use crate::crew::{Command, CrewHandle, JoinTimes, Shared};
+use crate::junk::Junk;
 use crate::layout::Layout;
 use crate::participant::Plan;
 use crate::scenario::{PublisherGroup, Scenario};
@@ -147,6 +148,16 @@ impl Load {
     /// Publishers send, or stop sending; they start with a key frame.
     pub fn set_media(&self, on: bool) {
         self.crews.iter().for_each(|crew| crew.tell(Command::Send(on)));
+    }
+
+    /// Begins the scenario's junk, if it has any. **Errors**: nobody has a media connection.
+    pub fn start_junk(&self) -> Result<Option<Junk>> {
+        let Some(plan) = self.scenario.junk else { return Ok(None) };
+        let (reply, answers) = channel();
+        self.crews.iter().for_each(|crew| crew.tell(Command::MediaAddress(reply.clone())));
+        drop(reply);
+        let to = answers.iter().flatten().next().context("junk has no address to go to")?;
+        Junk::start(plan, to, self.server.allow_remote).map(Some)
     }
 
     /// A measurement begins.

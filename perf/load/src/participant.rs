@@ -116,6 +116,12 @@ impl Participant {
         &self.plan.identity
     }
 
+    /// Where the server takes our media.
+    pub fn media_address(&self) -> Option<std::net::SocketAddr> {
+        let links = [self.publisher.as_ref(), Some(&self.subscriber)];
+        links.into_iter().flatten().find_map(|link| Some(link.socket.as_ref()?.remote))
+    }
+
     /// Connected on all connections, all tracks accepted, all streams announced.
     pub fn has_joined(&self) -> bool {
         let publishes = self.publisher.as_ref().is_none_or(|link| link.connection.is_connected());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use hdrhistogram::Histogram;
 
+use crate::junk::Junk;
 use crate::load::{Load, Progress};
 use crate::scenario::Scenario;
 use crate::server::Server;
@@ -58,6 +59,8 @@ pub struct Joins {
 pub struct Steady {
     pub seconds: f64,
     pub tally: Tally,
+    /// Datagrams of the scenario's junk.
+    pub junk: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -105,14 +108,17 @@ pub fn run(server: &Server, scenario: &Scenario, observer: &mut dyn Observer) ->
     };
     stage.sleep("warm-up", Duration::from_secs(scenario.steady.warm_up_seconds))?;
     load.check()?;
+    let junk = load.start_junk()?;
+    let junk_sent = || junk.as_ref().map_or(0, Junk::sent);
     stage.observer.enter(Phase::Steady)?;
     load.begin();
+    let junk_before = junk_sent();
     let began = Instant::now();
     stage.sleep("steady", Duration::from_secs(scenario.steady.seconds))?;
     let tally = load.take()?;
-    let seconds = began.elapsed().as_secs_f64();
+    let (seconds, junk) = (began.elapsed().as_secs_f64(), junk_sent() - junk_before);
     stage.observer.enter(Phase::Measured)?;
-    Ok(Outcome { joins, steady: Steady { seconds, tally }, failures: load.failures() })
+    Ok(Outcome { joins, steady: Steady { seconds, tally, junk }, failures: load.failures() })
 }
 
 struct Stage<'a> {

@@ -26,6 +26,9 @@ pub struct Scenario {
     pub joins: JoinPlan,
     #[serde(default)]
     pub steady: SteadyPlan,
+    /// In the steady time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub junk: Option<JunkPlan>,
 }
 
 /// SRTP profiles by short names.
@@ -156,6 +159,16 @@ pub struct SteadyPlan {
     pub seconds: u64,
 }
 
+/// Datagrams that belong to nobody, to the server's media address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JunkPlan {
+    pub per_second: u32,
+    /// Source ports.
+    #[serde(default = "defaults::sources")]
+    pub sources: u32,
+}
+
 impl Default for JoinPlan {
     fn default() -> Self {
         Self { per_second: 20.0, in_parallel: 8, media: false, seconds_max: 20 }
@@ -189,6 +202,9 @@ mod defaults {
     }
     pub fn threads() -> u32 {
         1
+    }
+    pub fn sources() -> u32 {
+        256
     }
 }
 
@@ -226,6 +242,10 @@ impl Scenario {
     /// Whether every value is within its bounds and somebody sends to somebody; read ones are.
     pub fn check(&self) -> Result<()> {
         within("subscribers.count", self.subscribers.count, 1, PARTICIPANTS_MAX)?;
+        if let Some(junk) = &self.junk {
+            within("junk.per_second", junk.per_second, 1, 1_000_000)?;
+            within("junk.sources", junk.sources, 1, 4_096)?;
+        }
         if self.publishers.is_empty() {
             bail!("nobody publishes; add a [[publishers]] table");
         }

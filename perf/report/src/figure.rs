@@ -37,7 +37,7 @@ pub fn compared() -> impl Iterator<Item = &'static Figure> {
     FIGURES.iter().filter(|figure| figure.is_compared)
 }
 
-static FIGURES: [Figure; 31] = [
+static FIGURES: [Figure; 32] = [
     compare(figure("cpu_ns_per_packet", "CPU per packet, ns", |run| Some(run.cpu.ns_per_packet), whole)),
     figure("user_ns_per_packet", "  user", |run| Some(run.cpu.user_ns_per_packet), whole),
     figure("system_ns_per_packet", "  system", |run| Some(run.cpu.system_ns_per_packet), whole),
@@ -76,6 +76,7 @@ static FIGURES: [Figure; 31] = [
     figure("delivered", "delivered, %", |run| Some(run.loss.delivered? * 100.0), two),
     figure("key_frame_requests", "key frames asked for", |run| Some(run.load.key_frame_requests as f64), whole),
     figure("nacked", "packets asked for again", |run| Some(run.load.nacked_packets as f64), whole),
+    figure("junk_per_second", "junk datagrams/s", |run| run.load.junk_per_second, whole),
     figure("load_cores_used", "cores used by the load", |run| Some(run.load.cores_used), two),
     figure("load_ns_per_packet", "load's CPU per packet, ns", |run| Some(run.load.cpu_ns_per_packet), whole),
     figure(

@@ -12,6 +12,9 @@ pub struct Report {
     pub machine: Machine,
     pub server_cores: Option<Vec<usize>>,
     pub load_cores: Option<Vec<usize>>,
+    /// Between servers and load: `loopback`, `veth`, or nothing in reports that do not say.
+    #[serde(default)]
+    pub path: String,
     pub cases: Vec<Case>,
 }
 
@@ -212,6 +215,9 @@ pub struct LoadReport {
     /// Sampled packets that did not authenticate or were not what was sent.
     pub wrong_packets: u64,
     pub unknown_ssrc_packets: u64,
+    /// Datagrams that belong to nobody, by the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub junk_per_second: Option<f64>,
     pub failures: Vec<String>,
 }
 
@@ -369,6 +375,7 @@ pub(crate) mod tests {
             sampled_packets: 16_000,
             wrong_packets: 0,
             unknown_ssrc_packets: 0,
+            junk_per_second: None,
             failures: Vec::new(),
         }
     }
@@ -397,6 +404,7 @@ pub(crate) mod tests {
             },
             server_cores: Some(vec![0]),
             load_cores: Some(vec![1]),
+            path: "loopback".to_owned(),
             cases: vec![case],
         }
     }

@@ -63,7 +63,7 @@ fn origin(out: &mut String, report: &Report) {
     };
     let _ = writeln!(
         out,
-        "<p class=\"origin\">{} · commit <code>{}</code> · {}, {} cores, {} GB, Linux {} · servers on core {}, load on core {}</p>",
+        "<p class=\"origin\">{} · commit <code>{}</code> · {}, {} cores, {} GB, Linux {} · servers on core {}, load on core {}{}</p>",
         date(report.unix_seconds),
         escape(&report.commit),
         escape(&machine.processor),
@@ -72,6 +72,7 @@ fn origin(out: &mut String, report: &Report) {
         escape(&machine.kernel),
         cores(&report.server_cores),
         cores(&report.load_cores),
+        if report.path.is_empty() { String::new() } else { format!(", over {}", escape(&report.path)) },
     );
 }
 
