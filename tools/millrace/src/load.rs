@@ -169,6 +169,7 @@ fn scenario(arguments: &LoadArguments) -> Result<Scenario> {
             seconds_max: JOIN_SECONDS_MAX,
         },
         steady: SteadyPlan { warm_up_seconds: 0, seconds },
+        junk: None,
     };
     scenario.check_bounds()?;
     Ok(scenario)
