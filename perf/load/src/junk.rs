@@ -136,7 +136,8 @@ mod tests {
         assert!(began.elapsed() > Duration::from_millis(100), "{:?}", began.elapsed());
         assert_eq!(sources.len(), 8);
         assert!([0, 22, 0x80].iter().all(|first| firsts.contains(first)));
-        assert!(junk.sent() >= 200);
+        // The last one that came may not be counted yet.
+        assert!(junk.sent() + 1 >= 200);
     }
 
     #[test]
