@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use engine_base::TimeNs;
+use engine_io::socket::CONNECTED_PER_ADDRESS;
 use engine_io::{Backend, KernelPort, MmsgPort, PortConfig, SocketFacts, UringPort, XdpInterface};
 use engine_table::{CourierRegion, EngineRegion, HolderRegion, KeyRegion, MediaRegion, SignalingRegion};
 use engine_worker::{Bells, Crew, Moved, Regions, Site, Worker};
@@ -56,9 +57,11 @@ fn serve<P: KernelPort>(
     let cores = if start.pin_cores { cores(start.limits.workers) } else { Vec::new() };
     let (crew, mailboxes) = Crew::new(&start.limits);
     let crew = Arc::new(crew);
-    let ports = start.sockets.into_iter().zip(&start.worker_wakes).enumerate().map(|(worker, (sockets, wake))| {
+    let pool_per_address = CONNECTED_PER_ADDRESS / start.limits.workers as usize;
+    let sockets = start.sockets.into_iter().zip(start.pool);
+    let ports = sockets.zip(&start.worker_wakes).enumerate().map(|(worker, ((sockets, pool), wake))| {
         let wake = wake.try_clone().context("cannot copy a wake descriptor; raise RLIMIT_NOFILE")?;
-        make(worker, PortConfig::new(sockets, Some(wake)))
+        make(worker, PortConfig { pool, pool_per_address, ..PortConfig::new(sockets, Some(wake)) })
     });
     let ports = ports.collect::<Result<Vec<P>>>()?;
     let wakers = |ports: &[P]| ports.iter().map(P::waker).collect::<std::io::Result<Vec<_>>>();
@@ -123,7 +126,7 @@ fn check(start: &EngineStart) -> Result<()> {
     let workers = start.limits.workers as usize;
     ensure!(workers > 0, "no workers: limits.workers must be at least 1");
     ensure!(
-        start.sockets.len() == workers && start.worker_wakes.len() == workers,
+        [start.sockets.len(), start.pool.len(), start.worker_wakes.len()] == [workers; 3],
         "{} socket lists and {} wake descriptors for {workers} workers; start all processes from one executable",
         start.sockets.len(),
         start.worker_wakes.len(),

@@ -28,6 +28,8 @@ pub struct EngineStart {
     pub signaling_wake: OwnedFd,
     /// Per worker, one bound UDP socket for each of the node row's addresses, in their order.
     pub sockets: Vec<Vec<OwnedFd>>,
+    /// Per worker, sockets to be connected to one subscriber each; empty lists for none.
+    pub pool: Vec<Vec<OwnedFd>>,
     /// An eventfd that becomes readable when the engine shall end. SIGTERM ends it too, at once: nothing is lost by that, since
     /// a successor goes on from shared memory.
     pub shutdown: OwnedFd,

@@ -9,7 +9,7 @@ use aws_lc_rs::hmac;
 use engine_base::ufrag::{LocalUfrag, password};
 use engine_base::{Limits, TransportRef};
 use engine_daemon::EngineStart;
-use engine_io::socket::{BindRequest, bind};
+use engine_io::socket::{BindRequest, bind, pool};
 use engine_io::{Backend, Choice};
 use engine_table::map::{create_memfd, read_only};
 use engine_table::{
@@ -112,6 +112,7 @@ fn serve(choice: Choice, run: impl FnOnce(EngineStart) -> anyhow::Result<()> + S
         courier_wake: eventfd(),
         signaling_wake: signaling_wake.try_clone().unwrap(),
         sockets: bound.workers,
+        pool: pool(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 2, 4).unwrap(),
         shutdown: shutdown.try_clone().unwrap(),
         pin_cores: true,
         packet_io: choice,
@@ -161,6 +162,7 @@ fn a_region_of_another_build_is_refused_with_a_reason() {
         courier_wake: eventfd(),
         signaling_wake: eventfd(),
         sockets: vec![Vec::new(), Vec::new()],
+        pool: vec![Vec::new(), Vec::new()],
         shutdown: eventfd(),
         pin_cores: false,
         packet_io: Choice::Auto,

@@ -22,6 +22,7 @@ mod address;
 mod af_xdp;
 mod arena;
 mod batch;
+mod connections;
 mod kernel;
 pub mod memory;
 mod mmsg;
@@ -34,6 +35,7 @@ pub mod uring;
 
 pub use af_xdp::{SocketFacts, XdpError, XdpInterface, XdpPort, XdpSender};
 pub use batch::{Batch, Datagram, RECEIVE_PAYLOAD_BYTES};
+pub use connections::{Connection, Unconnected};
 pub use kernel::{Backend, Choice, Chosen, KernelPort, UnknownChoice, choose};
 pub use memory::MemoryPort;
 pub use mmsg::{MmsgPort, MmsgSender};

@@ -8,6 +8,7 @@ use engine_base::limits::{SEND_BYTES, TRAIN_BYTES};
 use engine_table::SocketAddress;
 
 use crate::batch::{Arrived, Batch, RECEIVE_PAYLOAD_BYTES};
+use crate::connections::{Connection, Unconnected};
 use crate::port::{Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
 use crate::send_slots::SendSlots;
 
@@ -56,6 +57,8 @@ pub struct MemorySender {
     wakes: Vec<u32>,
     counters: PortCounters,
     discards: bool,
+    /// By position: socket and peer of a connected one.
+    connections: Vec<Option<(u32, SocketAddress)>>,
 }
 
 impl MemoryPort {
@@ -74,6 +77,7 @@ impl MemoryPort {
             wakes: Vec::with_capacity(engine_base::Limits::WORKERS_MAX as usize),
             counters: PortCounters::default(),
             discards: false,
+            connections: Vec::new(),
         };
         Self {
             batch: Batch::new(BATCH_MAX).expect("address space for a test's buffers"),
@@ -94,6 +98,16 @@ impl MemoryPort {
         buffer.clear();
         buffer.extend_from_slice(bytes);
         self.arrivals.push_back(Packet { bytes: buffer, remote: source, socket, segment_bytes: 0 });
+    }
+
+    /// Gives the port a pool of so many sockets to connect.
+    pub fn add_connections(&mut self, count: usize) {
+        self.sender.connections.resize(count, None);
+    }
+
+    /// Peers of the sockets that are connected, in the order of the pool.
+    pub fn connected(&self) -> impl Iterator<Item = SocketAddress> {
+        self.sender.connections.iter().flatten().map(|(_, peer)| *peer)
     }
 
     /// Datagrams injected and not yet received.
@@ -237,6 +251,10 @@ impl Sender for MemorySender {
 
     fn commit(&mut self, mut slot: SendSlot, outgoing: Outgoing) {
         self.counters.sends += 1;
+        if let Some(connection) = outgoing.connection {
+            let peer = self.connections[connection.position()];
+            assert_eq!(peer, Some((outgoing.socket, outgoing.destination)), "a send to the peer of another connection");
+        }
         let fault = self.faults.pop_front().unwrap_or(0);
         if fault == 0 && !self.discards {
             let mut bytes = self.spare();
@@ -260,6 +278,17 @@ impl Sender for MemorySender {
 
     fn flush(&mut self) {}
 
+    fn connect(&mut self, socket: u32, destination: &SocketAddress) -> Result<Connection, Unconnected> {
+        let free = self.connections.iter().position(Option::is_none);
+        let position = free.ok_or(Unconnected::NoneFree)?;
+        self.connections[position] = Some((socket, *destination));
+        Ok(Connection::new(position))
+    }
+
+    fn disconnect(&mut self, connection: Connection) {
+        assert!(self.connections[connection.position()].take().is_some(), "released twice");
+    }
+
     fn poll_failure(&mut self) -> Option<SendFailure> {
         self.slots.poll_failure()
     }
@@ -277,7 +306,10 @@ mod tests {
         let sender = port.sender();
         let mut slot = sender.reserve().unwrap();
         sender.bytes(&mut slot)[..bytes.len()].copy_from_slice(bytes);
-        sender.commit(slot, Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes });
+        sender.commit(
+            slot,
+            Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes, connection: None },
+        );
     }
 
     #[test]

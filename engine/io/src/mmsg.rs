@@ -49,7 +49,7 @@ pub struct MmsgPort {
 impl MmsgPort {
     /// **Errors**: no memory or descriptors. **Cost**: all memory that the port will ever use.
     pub fn new(config: PortConfig) -> Result<Self, SetupError> {
-        let PortConfig { sockets, wake: event, receive_buffers, send_slots, send_slot_bytes } = config;
+        let PortConfig { sockets, wake: event, receive_buffers, send_slots, send_slot_bytes, .. } = config;
         assert!(send_slot_bytes >= SEND_BYTES && send_slots > 0, "send slots too small");
         let memory = SetupError::at("get memory for packets");
         let batch = Batch::new(usize::from(receive_buffers)).map_err(&memory)?;

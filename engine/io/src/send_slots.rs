@@ -59,7 +59,8 @@ impl SendSlots {
     pub fn new(slots: u32, head_bytes: usize, slot_bytes: usize) -> io::Result<Self> {
         // An odd multiple of 64, so that slots spread over the sets of the L1 cache.
         let stride = ((head_bytes + slot_bytes).div_ceil(64) | 1) * 64;
-        let nothing = Outgoing { socket: 0, destination: Default::default(), bytes: 0, segment_bytes: 0 };
+        let nothing =
+            Outgoing { socket: 0, destination: Default::default(), bytes: 0, segment_bytes: 0, connection: None };
         Ok(Self {
             memory: Arena::new(stride * slots as usize)?,
             stride,

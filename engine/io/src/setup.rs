@@ -17,6 +17,10 @@ pub const SEND_SLOTS: u32 = 128;
 pub struct PortConfig {
     /// This worker's UDP sockets; their order is the socket index everywhere.
     pub sockets: Vec<OwnedFd>,
+    /// Unbound sockets with SO_REUSEPORT for [`crate::Sender::connect`], the holder's; empty for none.
+    pub pool: Vec<OwnedFd>,
+    /// Of the pool, at most this many are bound to one address.
+    pub pool_per_address: usize,
     /// This worker's eventfd, written by other processes while the worker sleeps.
     pub wake: Option<OwnedFd>,
     /// A power of two ≤ 32,768: most datagrams of one batch.
@@ -28,7 +32,15 @@ pub struct PortConfig {
 
 impl PortConfig {
     pub fn new(sockets: Vec<OwnedFd>, wake: Option<OwnedFd>) -> Self {
-        Self { sockets, wake, receive_buffers: RECEIVE_BUFFERS, send_slots: SEND_SLOTS, send_slot_bytes: TRAIN_BYTES }
+        Self {
+            sockets,
+            pool: Vec::new(),
+            pool_per_address: 0,
+            wake,
+            receive_buffers: RECEIVE_BUFFERS,
+            send_slots: SEND_SLOTS,
+            send_slot_bytes: TRAIN_BYTES,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! silently take half of the packets. It gets the option after its bind, and the other workers' sockets join its group.
 
 mod interfaces;
+mod pool;
 
 use std::fmt;
 use std::io;
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use interfaces::{interface_of, local_addresses};
+pub use pool::{CONNECTED_PER_ADDRESS, pool};
 
 /// Asked of the kernel per socket, which doubles it for its own book-keeping: 16 MiB hold about 7,000 packets of 1,200 B, 2,304 B
 /// each in the kernel: 0.3 s of 200 Mbit/s.
@@ -144,6 +146,9 @@ fn bind_once(request: &BindRequest<'_>) -> Result<BoundSockets, BindError> {
         let mut sockets = vec![first];
         for _ in 1..request.workers {
             sockets.push(open(address, true).map_err(at)?);
+        }
+        if let [first, _, ..] = sockets.as_slice() {
+            pool::select_among(first, request.workers, address.is_ipv4()).map_err(at)?;
         }
         for (worker, socket) in bound.workers.iter_mut().zip(sockets) {
             let shortfall = set_buffers(&socket, request).map_err(at)?;

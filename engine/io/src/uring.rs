@@ -24,6 +24,7 @@ use self::buffer_ring::{BufferRing, GROUP};
 use self::queue::{Completion, Queue, Token};
 use crate::address::{NAME_BYTES, read_name};
 use crate::batch::{Arrived, Batch, RECEIVE_BUFFER_BYTES, RECEIVE_HEADER_BYTES};
+use crate::connections::Connections;
 use crate::port::{Port, PortCounters, Sender};
 use crate::setup::{PortConfig, SetupError};
 use engine_base::limits::SEND_BYTES;
@@ -41,8 +42,10 @@ pub struct UringPort {
     batch: Batch,
     buffers: BufferRing,
     template: Template,
+    /// The worker's own sockets, then the pool.
     sockets: Vec<Listener>,
-    /// Keeps the eventfd open; requests use the registered index.
+    /// Keeps the descriptions open; requests use registered indexes.
+    _own: Vec<OwnedFd>,
     wake_fd: Option<OwnedFd>,
     /// Listeners in state `Ended`.
     ended: usize,
@@ -58,13 +61,15 @@ unsafe impl Send for Template {}
 
 #[derive(Debug)]
 struct Listener {
-    /// Keeps the description open; requests use the registered index.
-    _socket: OwnedFd,
     state: ListenerState,
+    /// The worker's own socket as which it counts.
+    counts_as: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListenerState {
+    /// Of the pool, and not bound yet.
+    Unbound,
     Armed,
     Ended,
     /// The kernel will never receive on it, e.g. not a socket.
@@ -74,9 +79,9 @@ enum ListenerState {
 impl UringPort {
     /// **Errors**: see [`SetupError::remedy`]. **Cost**: all memory that the port will ever use.
     pub fn new(config: PortConfig) -> Result<Self, SetupError> {
-        let PortConfig { sockets, wake, receive_buffers, send_slots, send_slot_bytes } = config;
+        let PortConfig { sockets, pool, pool_per_address, wake, receive_buffers, send_slots, send_slot_bytes } = config;
         assert!(send_slot_bytes >= SEND_BYTES && send_slots > 0, "send slots too small");
-        let backlog = usize::from(receive_buffers) + sockets.len();
+        let backlog = usize::from(receive_buffers) + sockets.len() + pool.len();
         let completions = backlog as u32 + send_slots + engine_base::Limits::WORKERS_MAX;
         let queue = Queue::new(completions).map_err(SetupError::at("set up io_uring"))?;
         let memory = SetupError::at("get memory for packets");
@@ -85,20 +90,33 @@ impl UringPort {
         buffers
             .register(&queue.submitter(), &batch.arena)
             .map_err(SetupError::at("register receive buffers with io_uring"))?;
-        let files: Vec<RawFd> = sockets.iter().chain(&wake).map(AsRawFd::as_raw_fd).collect();
-        for socket in &sockets {
+        let files: Vec<RawFd> = sockets.iter().chain(&pool).chain(&wake).map(AsRawFd::as_raw_fd).collect();
+        for socket in sockets.iter().chain(&pool) {
             make_blocking(socket).map_err(SetupError::at("set up a UDP socket"))?;
         }
+        let connections = Connections::new(&sockets, pool, pool_per_address);
+        let connections = connections.map_err(SetupError::at("read the address of a UDP socket"))?;
         if !files.is_empty() {
             let register = SetupError::at("register sockets with io_uring");
             queue.submitter().register_files(&files).map_err(register)?;
         }
-        let sender = UringSender::new(queue, backlog, send_slots, send_slot_bytes, sockets.len() as u32);
+        let own = (0..sockets.len() as u32).map(Some);
+        let listeners = own.chain(connections.sockets().map(|(_, bound)| bound)).map(Listener::new);
+        let listeners: Vec<_> = listeners.collect();
+        let sender = UringSender::new(queue, backlog, (send_slots, send_slot_bytes), sockets.len() as u32, connections);
         let sender = sender.map_err(&memory)?;
-        let listener = |socket| Listener { _socket: socket, state: ListenerState::Ended };
-        let sockets: Vec<_> = sockets.into_iter().map(listener).collect();
-        let (template, ended) = (Template::new(), sockets.len());
-        Ok(Self { sender, batch, buffers, template, sockets, wake_fd: wake, ended, started: false })
+        let (template, ended) = (Template::new(), listeners.len());
+        Ok(Self {
+            sender,
+            batch,
+            buffers,
+            template,
+            sockets: listeners,
+            _own: sockets,
+            wake_fd: wake,
+            ended,
+            started: false,
+        })
     }
 
     /// The ring as others of this process name it to wake this worker.
@@ -123,11 +141,25 @@ impl UringPort {
     /// Starts the receives and the eventfd's poll that have ended.
     #[inline]
     fn arm(&mut self) {
+        while let Some((position, socket)) = self.sender.newly_bound.pop() {
+            self.begin_listening(position, socket);
+        }
         if self.ended > 0 {
             self.arm_listeners();
         }
         if self.sender.event_ended {
             self.arm_event();
+        }
+    }
+
+    /// A socket of the pool got its address.
+    #[cold]
+    fn begin_listening(&mut self, position: usize, socket: u32) {
+        let own = self.sockets.len() - self.sender.connections.sockets().count();
+        let listener = &mut self.sockets[own + position];
+        if listener.state == ListenerState::Unbound {
+            *listener = Listener::new(Some(socket));
+            self.ended += 1;
         }
     }
 
@@ -215,6 +247,7 @@ impl UringPort {
             return None;
         }
         let name = head[RECORD_BYTES..].first_chunk::<NAME_BYTES>()?;
+        let socket = self.sockets[socket as usize].counts_as;
         Some(Arrived { buffer, bytes: bytes as u16, socket, source: read_name(name)? })
     }
 
@@ -232,6 +265,14 @@ impl UringPort {
             errno if errno > 0 => self.sender.counters.receive_errors += 1,
             _ => {}
         }
+    }
+}
+
+impl Listener {
+    /// **Input**: the worker's own socket as which it counts, if it has an address.
+    fn new(counts_as: Option<u32>) -> Self {
+        let state = if counts_as.is_some() { ListenerState::Ended } else { ListenerState::Unbound };
+        Self { state, counts_as: counts_as.unwrap_or(0) }
     }
 }
 

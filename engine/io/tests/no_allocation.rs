@@ -43,6 +43,7 @@ fn turn(port: &mut impl Port) -> u64 {
             destination: datagram.source,
             bytes: datagram.bytes.len() as u32,
             segment_bytes: 0,
+            connection: None,
         };
         sender.commit(slot, outgoing);
     }
@@ -61,7 +62,7 @@ fn kernel_port_echoes_itself<P: KernelPort>(datagrams: u64) -> u64 {
         let sender = port.sender();
         let slot = sender.reserve().unwrap();
         let destination = SocketAddress::new(bound.addresses[0]);
-        sender.commit(slot, Outgoing { socket: 0, destination, bytes: 1_200, segment_bytes: 0 });
+        sender.commit(slot, Outgoing { socket: 0, destination, bytes: 1_200, segment_bytes: 0, connection: None });
     }
     let mut received = 0;
     while received < 1_000 {

@@ -39,7 +39,8 @@ fn send(port: &mut impl KernelPort, destination: SocketAddr, bytes: &[u8], segme
     let mut slot = sender.reserve().unwrap();
     sender.bytes(&mut slot)[..bytes.len()].copy_from_slice(bytes);
     let destination = SocketAddress::new(destination);
-    sender.commit(slot, Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes });
+    sender
+        .commit(slot, Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes, connection: None });
 }
 
 fn sleep(port: &mut impl KernelPort, timeout_ns: u64) {
@@ -95,7 +96,10 @@ fn echo_everything<P: KernelPort>() -> PortCounters {
                 let mut slot = sender.reserve().unwrap();
                 sender.bytes(&mut slot)[..datagram.bytes.len()].copy_from_slice(datagram.bytes);
                 let bytes = datagram.bytes.len() as u32;
-                sender.commit(slot, Outgoing { socket: 0, destination: source, bytes, segment_bytes: 0 });
+                sender.commit(
+                    slot,
+                    Outgoing { socket: 0, destination: source, bytes, segment_bytes: 0, connection: None },
+                );
                 echoed += 1;
             }
             echoed == goal
@@ -285,7 +289,7 @@ fn too_large_and_invalid_sends_are_reported_and_free_their_slots<P: KernelPort>(
     let sender = port.sender();
     let slot = sender.reserve().unwrap();
     let destination = SocketAddress::new(nowhere);
-    sender.commit(slot, Outgoing { socket: 0, destination, bytes: 10, segment_bytes: 5 });
+    sender.commit(slot, Outgoing { socket: 0, destination, bytes: 10, segment_bytes: 5, connection: None });
     sender.flush();
     let reasons: Vec<_> = std::iter::from_fn(|| port.sender().poll_failure()).map(|failure| failure.reason()).collect();
     assert_eq!(reasons[0], DropReason::SendTooLarge);
@@ -359,7 +363,7 @@ fn sends_of_two_sockets_keep_their_order_and_source<P: KernelPort>() {
         let sender = port.sender();
         let mut slot = sender.reserve().unwrap();
         sender.bytes(&mut slot)[..4].copy_from_slice(&number.to_be_bytes());
-        sender.commit(slot, Outgoing { socket: number % 2, destination, bytes: 4, segment_bytes: 0 });
+        sender.commit(slot, Outgoing { socket: number % 2, destination, bytes: 4, segment_bytes: 0, connection: None });
     }
     port.sender().flush();
     let mut next = [0, 1];

@@ -85,6 +85,8 @@ counters! {
         Allocations = "allocations",
         /// Datagrams that left as frames of their own (AF_XDP).
         XdpFrames = "xdp_frames",
+        /// Sockets of the pool that have a subscriber at present.
+        Connected = "connected",
     }
 }
 

@@ -60,6 +60,7 @@ impl State {
     fn end_transport(&mut self, reference: TransportRef) {
         let Some(place) = self.transports.at_mut(reference.index) else { return };
         let Some(transport) = place.transport.take() else { return };
+        self.work.disconnects.extend(transport.connected.and_then(|connected| connected.connection));
         for source in &transport.sources {
             self.addresses.remove(source, reference);
         }

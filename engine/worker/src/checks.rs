@@ -37,8 +37,13 @@ impl State {
                 return Err(reason);
             }
         };
-        let outgoing =
-            Outgoing { socket: pair.socket, destination: pair.remote, bytes: answer.bytes as u32, segment_bytes: 0 };
+        let outgoing = Outgoing {
+            socket: pair.socket,
+            destination: pair.remote,
+            bytes: answer.bytes as u32,
+            segment_bytes: 0,
+            connection: None,
+        };
         sender.commit(slot, outgoing);
         if answer.success {
             self.validate(reference, pair);

@@ -24,7 +24,7 @@ use crate::round::{Desk, Destination, Item, Round};
 use crate::site::Site;
 use crate::state::State;
 use crate::train::Shape;
-use crate::transport::Transports;
+use crate::transport::{Route, Transports};
 use crate::work::Work;
 
 /// Packets of all sources that go to the subscribers together: longer trains, and 7 KB of headers on the stack.
@@ -324,7 +324,8 @@ fn depart<'p, 't: 'p>(
     round: &mut Round<'p>,
     desk: &mut Desk<'_, impl Sender>,
 ) {
-    let destination = Destination { context: &lane.route.keys.send, pair: lane.route.pair };
+    let Route { keys, pair, connection, .. } = lane.route;
+    let destination = Destination { context: &keys.send, pair, connection };
     let mut rest = items.as_slice();
     let (mut packets, mut bytes) = (0, 0);
     while !rest.is_empty() {

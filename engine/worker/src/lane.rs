@@ -83,8 +83,8 @@ impl Lane<'_> {
             }
         };
         self.store_index(egress.index, true, index);
-        let Pair { remote: destination, socket } = self.route.pair;
-        sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0 });
+        let Route { pair: Pair { remote: destination, socket }, connection, .. } = self.route;
+        sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0, connection });
         self.count_resent(egress.index, bytes as u64);
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Rooms, participants and SDP are unknown here; DTLS goes to the courier unread.
 //!
 //! Files by noun: [`worker`] the loop · `state` what it works on · `rows`, `adopt` desired rows · `transport`, `link`, `keys`,
-//! `addresses` a client's connection · `stun`, `checks` connectivity · `moves`, [`crew`] ownership · `srtp_in`, `publisher`, `unknown`
+//! `addresses` a client's connection · `stun`, `checks`, `connect` connectivity · `moves`, [`crew`] ownership · `srtp_in`, `publisher`, `unknown`
 //! packets in · `fan_out`, `ahead`, `train`, `round`, `hold`, `lane`, `egress` packets out · `rtcp_in`, `feedback`, `reports`, `demand` RTCP · `punt` the
 //! slow path · `rings`, `records` other workers · `timers`, `work`, `observe` the end of a turn.
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ mod addresses;
 mod adopt;
 mod ahead;
 mod checks;
+mod connect;
 pub mod crew;
 mod demand;
 mod egress;

@@ -22,9 +22,9 @@ pub struct Moved {
 impl State {
     /// Ends the ownership of a transport in favour of the worker of `wish`.
     pub(crate) fn release(&mut self, reference: TransportRef, wish: Wish) {
-        let Some(owned) = self.transports.get_mut(reference).and_then(|transport| transport.owned.take()) else {
-            return;
-        };
+        let Some(transport) = self.transports.get_mut(reference) else { return };
+        let Some(owned) = transport.owned.take() else { return };
+        self.work.disconnects.extend(transport.connected.take().and_then(|connected| connected.connection));
         self.timers.cancel(reference.index);
         let publishers = self.take_publishers(reference.index);
         let watched = self.pass_interest(reference.index, wish.worker);

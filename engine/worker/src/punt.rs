@@ -84,6 +84,9 @@ impl State {
                 return;
             }
         }
-        sender.commit(slot, Outgoing { socket, destination, bytes: datagram.len() as u32, segment_bytes: 0 });
+        sender.commit(
+            slot,
+            Outgoing { socket, destination, bytes: datagram.len() as u32, segment_bytes: 0, connection: None },
+        );
     }
 }

@@ -28,7 +28,7 @@ pub fn send_rtcp<S: Sender>(
     sender: &mut S,
     fill: impl FnOnce(&mut [u8]) -> usize,
 ) -> bool {
-    let Route { transport, keys, pair: Pair { remote: destination, socket }, .. } = route;
+    let Route { transport, keys, pair: Pair { remote: destination, socket }, connection, .. } = route;
     let Some(mut slot) = sender.reserve() else {
         site.drop(DropReason::SendQueueFull);
         return false;
@@ -46,7 +46,7 @@ pub fn send_rtcp<S: Sender>(
     word.store(u64::from(index), Ordering::Release);
     match keys.send.protect_rtcp(room, length, index) {
         Ok(bytes) => {
-            sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0 });
+            sender.commit(slot, Outgoing { socket, destination, bytes: bytes as u32, segment_bytes: 0, connection });
             site.count_transport(transport, TransportCounter::SentPackets, 1);
             site.count_transport(transport, TransportCounter::SentBytes, bytes as u64);
             true

@@ -2,7 +2,7 @@
 //! stay in the L2 cache from the headers to the kernel's copy.
 
 use engine_base::Drop as DropReason;
-use engine_io::{Outgoing, SendSlot, Sender};
+use engine_io::{Connection, Outgoing, SendSlot, Sender};
 use engine_srtp::{Job, Sealer, SendContext};
 use engine_table::WorkerCounter;
 use smallvec::SmallVec;
@@ -53,6 +53,7 @@ struct Draft<'a> {
 pub struct Destination<'a> {
     pub context: &'a SendContext,
     pub pair: Pair,
+    pub connection: Option<Connection>,
 }
 
 #[derive(Default)]
@@ -110,6 +111,7 @@ impl<'a> Round<'a> {
             destination: remote,
             bytes: bytes as u32,
             segment_bytes: shape.segment_bytes() as u16,
+            connection: destination.connection,
         });
         self.slots.push(slot);
         desk.site.count(WorkerCounter::PaddingBytes, padding_bytes as u64);

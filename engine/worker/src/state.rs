@@ -161,6 +161,7 @@ impl State {
 
     /// Serves what was touched in this turn and whatever deadlines have passed, a bounded number.
     pub fn serve_transports(&mut self, sender: &mut impl Sender) {
+        self.work.disconnects.drain(..).for_each(|connection| sender.disconnect(connection));
         for _ in 0..SERVED_PER_TURN {
             let Some(index) = self.work.pop_touched() else { break };
             self.serve(index, sender);
@@ -184,6 +185,7 @@ impl State {
             self.nominate(reference, wish);
         }
         self.retry_held(reference);
+        self.settle_connection(index, sender);
         let transport = self.transports.get(reference).and_then(|transport| transport.owned.as_deref());
         // Released by the wish.
         let Some(owned) = transport else { return };

@@ -4,6 +4,7 @@
 use engine_base::{ExtensionIds, Ssrc, TimeNs, TransportRef};
 use engine_forward::StreamMap;
 use engine_forward::source::PublisherClock;
+use engine_io::Connection;
 use engine_rate::{ArrivalLog, ReceiverEstimate};
 use engine_srtp::RtpWindow;
 use engine_table::{TransportRow, transport_flags};
@@ -36,10 +37,19 @@ pub struct Transport {
     pub closing: bool,
     pub receive_extensions: ExtensionIds,
     pub keys: Option<Box<Keys>>,
+    pub connected: Option<Connected>,
     pub strangers: StrangerLimit,
     /// Validated sources of this worker's sockets, the oldest first.
     pub sources: SmallVec<[Pair; SOURCES_PER_TRANSPORT]>,
     pub owned: Option<Box<Owned>>,
+}
+
+/// The path for which a socket was asked, and the socket if there was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    pub pair: Pair,
+    /// `None`: the kernel refused it.
+    pub connection: Option<Connection>,
 }
 
 /// Under which keys and whither a transport's packets go.
@@ -49,12 +59,15 @@ pub struct Route<'a> {
     pub transport: u32,
     pub keys: &'a Keys,
     pub pair: Pair,
+    pub connection: Option<Connection>,
     pub no_trains_until: TimeNs,
 }
 
 impl<'a> Route<'a> {
-    fn new(reference: TransportRef, keys: &'a Keys, link: &Link) -> Self {
-        Self { transport: reference.index, keys, pair: link.pair, no_trains_until: link.no_trains_until }
+    fn new(reference: TransportRef, keys: &'a Keys, link: &Link, connected: Option<Connected>) -> Self {
+        let connection = connected.filter(|connected| connected.pair == link.pair).and_then(|it| it.connection);
+        let Link { pair, no_trains_until, .. } = *link;
+        Self { transport: reference.index, keys, pair, connection, no_trains_until }
     }
 }
 
@@ -91,6 +104,7 @@ impl Transport {
             closing: row.flags & transport_flags::CLOSING != 0,
             receive_extensions: row.receive_extensions,
             keys: None,
+            connected: None,
             strangers: StrangerLimit::default(),
             sources: SmallVec::new(),
             owned: None,
@@ -108,14 +122,14 @@ impl Transport {
     pub fn route(&self) -> Option<Route<'_>> {
         let owned = self.owned.as_deref()?;
         let keys = self.keys.as_deref()?;
-        (!self.closing).then(|| Route::new(self.reference, keys, &owned.link))
+        (!self.closing).then(|| Route::new(self.reference, keys, &owned.link, self.connected))
     }
 
     /// The route, and beside it what the owner changes.
     pub fn route_and_owned(&mut self) -> Option<(Route<'_>, &mut Owned)> {
         let owned = self.owned.as_deref_mut()?;
         let keys = self.keys.as_deref()?;
-        (!self.closing).then(|| (Route::new(self.reference, keys, &owned.link), owned))
+        (!self.closing).then(|| (Route::new(self.reference, keys, &owned.link, self.connected), owned))
     }
 }
 

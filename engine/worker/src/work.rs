@@ -1,6 +1,7 @@
 //! What one turn has put aside for its later phases. The lists keep their room from turn to turn.
 
 use engine_base::{SequenceNumber, TimeNs};
+use engine_io::Connection;
 
 use crate::fan_out::{HEADS_BYTES, Visit};
 use crate::rtcp_in::RESENDS_MAX;
@@ -20,6 +21,8 @@ pub struct Work {
     is_touched: Box<[u64]>,
     /// Egresses and their own sequence numbers that were NACKed.
     pub resends: Vec<(u32, SequenceNumber)>,
+    /// Sockets of transports that ended or moved.
+    pub disconnects: Vec<Connection>,
     pub observed_ingresses: Vec<u32>,
     pub observed_egresses: Vec<u32>,
     /// A row was announced in the log.
@@ -37,6 +40,7 @@ impl Work {
             touched: Vec::with_capacity(transports as usize),
             is_touched: vec![0; (transports as usize).div_ceil(64)].into_boxed_slice(),
             resends: Vec::with_capacity(RESENDS_MAX),
+            disconnects: Vec::with_capacity(transports as usize),
             observed_ingresses: Vec::with_capacity(ingresses as usize),
             observed_egresses: Vec::with_capacity(egresses as usize),
             announced: false,

@@ -127,6 +127,7 @@ impl<P: Port> Worker<P> {
         site.count(WorkerCounter::ReceivedBytes, now.received_bytes - before.received_bytes);
         site.count(WorkerCounter::Sends, now.sends - before.sends);
         site.count(WorkerCounter::XdpFrames, now.frames - before.frames);
+        site.regions.engine.counter(site.me, WorkerCounter::Connected).store(now.connected, Ordering::Relaxed);
         site.count(WorkerCounter::NoBuffers, now.no_buffers - before.no_buffers);
         self.counted = now;
     }

@@ -76,6 +76,14 @@ impl<P: Port> Sender for Timed<P> {
         self.port.sender().commit(slot, outgoing);
     }
 
+    fn connect(&mut self, socket: u32, destination: &SocketAddress) -> Result<Connection, Unconnected> {
+        self.port.sender().connect(socket, destination)
+    }
+
+    fn disconnect(&mut self, connection: Connection) {
+        self.port.sender().disconnect(connection);
+    }
+
     fn wake(&mut self, worker: u32) {
         self.port.sender().wake(worker);
     }

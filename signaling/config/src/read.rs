@@ -417,6 +417,10 @@ fn millrace(reader: &mut Reader, top: &mut Section<'_>) -> MillraceConfig {
     let hold = format!("a number of milliseconds from 0 to {hold_max}");
     let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|ms| *ms <= hold_max);
     reader.set(&mut section, "video_hold_ms", &hold, parse, &mut millrace.video_hold_ms);
+    let sockets_max = MillraceConfig::CONNECTED_SOCKETS_MAX;
+    let sockets = format!("a number of sockets from 0 to {sockets_max}");
+    let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|count| *count <= sockets_max);
+    reader.set(&mut section, "connected_sockets", &sockets, parse, &mut millrace.connected_sockets);
     // IFNAMSIZ with its end.
     let name = |text: &str| (1..16).contains(&text.len()).then(|| text.to_owned());
     const NAME: &str = "the name of an interface such as eth0";

@@ -71,6 +71,7 @@ millrace:
   packet_io: mmsg
   xdp_interface: eth0
   video_hold_ms: 2
+  connected_sockets: 40
   limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40, journal_bytes: 2_000_000}}
 "
     ));
@@ -95,7 +96,7 @@ millrace:
     assert_eq!((config.millrace.packet_io, config.millrace.xdp_interface.as_deref()), (PacketIo::Mmsg, Some("eth0")));
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
-    assert_eq!(config.millrace.video_hold_ms, 2);
+    assert_eq!((config.millrace.video_hold_ms, config.millrace.connected_sockets), (2, 40));
 }
 
 #[test]
@@ -133,6 +134,7 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
             "millrace:\n  packet_io: epoll",
             "line 2: millrace.packet_io cannot be \"epoll\"; write auto, io_uring or mmsg",
         ),
+        ("millrace:\n  connected_sockets: 257", "line 2: millrace.connected_sockets cannot be"),
         ("millrace:\n  video_hold_ms: 6", "line 2: millrace.video_hold_ms cannot be"),
         ("millrace:\n  xdp_interface: a-name-that-is-long", "line 2: millrace.xdp_interface cannot be"),
         ("millrace:\n  limits:\n    datas: -1", "line 3: millrace.limits.datas cannot be"),

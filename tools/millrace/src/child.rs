@@ -44,6 +44,9 @@ fn engine(handoff: &mut Handoff) -> Result<()> {
     let sockets = handoff.take_all("sockets")?;
     let per_worker = sockets.len() / limits.workers as usize;
     let mut sockets = sockets.into_iter();
+    let pool = handoff.take_all("pool")?;
+    let pool_per_worker = pool.len() / limits.workers as usize;
+    let mut pool = pool.into_iter();
     engine_daemon::engine::run(engine_daemon::EngineStart {
         limits,
         holder: handoff.take("holder")?,
@@ -56,6 +59,7 @@ fn engine(handoff: &mut Handoff) -> Result<()> {
         courier_wake: handoff.take("courier_wake")?,
         signaling_wake: handoff.take("signaling_wake")?,
         sockets: (0..limits.workers).map(|_| sockets.by_ref().take(per_worker).collect()).collect(),
+        pool: (0..limits.workers).map(|_| pool.by_ref().take(pool_per_worker).collect()).collect(),
         shutdown: handoff.take("shutdown")?,
         pin_cores: handoff.pin_cores,
         packet_io: handoff

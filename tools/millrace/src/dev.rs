@@ -133,6 +133,7 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
         pin_cores: !dev && limits.workers <= cores,
         packet_io: config.millrace.packet_io.name(),
         xdp_interface: config.millrace.xdp_interface.clone(),
+        connected_sockets: config.millrace.connected_sockets,
         video_hold_us: config.millrace.video_hold_ms * 1_000,
     })
 }

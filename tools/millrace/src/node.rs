@@ -40,6 +40,8 @@ pub struct NodePlan {
     pub packet_io: &'static str,
     /// For the engine.
     pub xdp_interface: Option<String>,
+    /// Of each address family, over all workers.
+    pub connected_sockets: u32,
     /// How long a loaded worker may keep video back.
     pub video_hold_us: u32,
 }
@@ -63,6 +65,8 @@ pub struct Node {
     pub notices: Vec<String>,
     listeners: Vec<OwnedFd>,
     sockets: Vec<OwnedFd>,
+    /// Per worker, as many each: to be connected by the engine.
+    pool: Vec<OwnedFd>,
     memories: Memories,
     identity: OwnedFd,
     config: OwnedFd,
@@ -88,6 +92,8 @@ impl Node {
         let udp = bind_udp(&plan)?;
         let port = |address: Option<&SocketAddr>| address.map_or(0, SocketAddr::port);
         let udp_ports = PortRange { first: port(udp.addresses.first()), last: port(udp.addresses.last()) };
+        let mut notices: Vec<String> = udp.shortfall.iter().map(ToString::to_string).collect();
+        let pool = socket_pool(&plan, &mut notices);
         let memories = Memories::make(&plan)?;
         let identity = identity::make()?;
         let holder = HolderRegion::map(&memories.holder.write, &plan.limits, true)?;
@@ -97,7 +103,8 @@ impl Node {
             engine: EngineRegion::map(&memories.engine.read, &plan.limits, false)?,
             ready: wake()?,
             shutdown: [wake()?, wake()?, wake()?],
-            notices: udp.shortfall.iter().map(ToString::to_string).collect(),
+            notices,
+            pool,
             listeners,
             sockets: udp.workers.into_iter().flatten().collect(),
             identity: sealed_bytes("identity", identity.row.as_bytes())?,
@@ -136,6 +143,7 @@ impl Node {
                 self.plan.packet_io.clone_into(&mut handoff.packet_io);
                 handoff.xdp_interface.clone_from(&self.plan.xdp_interface);
                 handoff.pass("sockets", &self.sockets);
+                handoff.pass("pool", &self.pool);
             }
             Role::Courier => {
                 handoff.pass("keys", [&memories.keys.write]);
@@ -190,6 +198,21 @@ impl Memories {
         EngineRegion::map(&memories.engine.write, limits, true)?;
         MediaRegion::map(&memories.media.write, limits, true)?;
         Ok(memories)
+    }
+}
+
+/// A node serves without, at a higher cost.
+fn socket_pool(plan: &NodePlan, notices: &mut Vec<String>) -> Vec<OwnedFd> {
+    let (workers, count) = (plan.limits.workers as usize, plan.connected_sockets as usize);
+    match engine_io::socket::pool(&plan.udp_addresses, workers, count) {
+        Ok(pools) => pools.into_iter().flatten().collect(),
+        Err(error) => {
+            notices.push(format!(
+                "subscribers get no sockets of their own ({error}), sends cost more: raise RLIMIT_NOFILE (`ulimit -n 65536`), \
+                 or set millrace.connected_sockets to 0"
+            ));
+            Vec::new()
+        }
     }
 }
 

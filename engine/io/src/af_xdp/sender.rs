@@ -7,6 +7,7 @@ use engine_table::SocketAddress;
 use super::frame::Headers;
 use super::rings::Transmitter;
 use super::routes::{Routes, Way};
+use crate::connections::{Connection, Unconnected};
 use crate::kernel::KernelPort;
 use crate::port::{Outgoing, PortCounters, SendFailure, SendSlot, Sender};
 
@@ -171,6 +172,14 @@ impl<P: KernelPort> Sender for XdpSender<P> {
             frames.transmitter.reap();
             frames.routes.take_answers();
         }
+    }
+
+    fn connect(&mut self, socket: u32, destination: &SocketAddress) -> Result<Connection, Unconnected> {
+        self.inner.sender().connect(socket, destination)
+    }
+
+    fn disconnect(&mut self, connection: Connection) {
+        self.inner.sender().disconnect(connection);
     }
 
     fn poll_failure(&mut self) -> Option<SendFailure> {

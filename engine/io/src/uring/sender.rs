@@ -9,10 +9,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use engine_base::Limits;
+use engine_table::SocketAddress;
 use io_uring::{opcode, squeue, types};
 
 use super::queue::{Completion, Queue, Token};
 use crate::address::{NAME_BYTES, write_name};
+use crate::connections::{Connection, Connections, Unconnected};
 use crate::port::{Outgoing, PortCounters, SendFailure, SendSlot, Sender};
 use crate::send_slots::{SegmentControl, SendSlots};
 
@@ -35,6 +37,9 @@ pub struct UringSender {
     pub(super) counters: PortCounters,
     /// The eventfd's poll has ended and must be armed again.
     pub(super) event_ended: bool,
+    /// Sockets of the pool that got an address since the port looked, and whose.
+    pub(super) newly_bound: Vec<(usize, u32)>,
+    pub(super) connections: Connections,
     slots: SendSlots,
     in_flight: u32,
     sockets: u32,
@@ -45,13 +50,21 @@ pub struct UringSender {
 unsafe impl Send for UringSender {}
 
 impl UringSender {
-    pub(super) fn new(queue: Queue, backlog: usize, slots: u32, slot_bytes: usize, sockets: u32) -> io::Result<Self> {
+    pub(super) fn new(
+        queue: Queue,
+        backlog: usize,
+        (slots, slot_bytes): (u32, usize),
+        sockets: u32,
+        connections: Connections,
+    ) -> io::Result<Self> {
         let sender = Self {
             queue,
             backlog: VecDeque::with_capacity(backlog),
             counters: PortCounters::default(),
             event_ended: false,
             slots: SendSlots::new(slots, MESSAGE_BYTES, slot_bytes)?,
+            newly_bound: Vec::with_capacity(connections.sockets().count()),
+            connections,
             in_flight: 0,
             sockets,
             peers: Vec::with_capacity(Limits::WORKERS_MAX as usize),
@@ -155,10 +168,19 @@ impl Sender for UringSender {
         let index = self.slots.commit(slot, outgoing);
         // SAFETY: in bounds, aligned, written by `prepare`; the slot is reserved until it is pushed below (invariant 3).
         let message = unsafe { &mut *self.message(index) };
-        message.header.msg_namelen = write_name(&mut message.name, &outgoing.destination) as u32;
+        let socket = match outgoing.connection {
+            Some(connection) => {
+                message.header.msg_namelen = 0;
+                self.sockets + connection.position() as u32
+            }
+            None => {
+                message.header.msg_namelen = write_name(&mut message.name, &outgoing.destination) as u32;
+                outgoing.socket
+            }
+        };
         message.payload.iov_len = outgoing.bytes as usize;
         message.header.msg_controllen = message.control.set(&outgoing);
-        let entry = opcode::SendMsg::new(types::Fixed(outgoing.socket), &raw const message.header)
+        let entry = opcode::SendMsg::new(types::Fixed(socket), &raw const message.header)
             .flags(libc::MSG_DONTWAIT as u32)
             .build()
             .user_data(Token::Send(index).user_data());
@@ -195,6 +217,24 @@ impl Sender for UringSender {
     fn flush(&mut self) {
         self.queue.submit();
         self.reap();
+    }
+
+    fn connect(&mut self, socket: u32, destination: &SocketAddress) -> Result<Connection, Unconnected> {
+        if !self.connections.has_free(socket) {
+            return Err(Unconnected::NoneFree);
+        }
+        // What is queued for the socket's former peer must not go to the next one.
+        self.flush();
+        let connection = self.connections.connect(socket, destination)?;
+        self.newly_bound.push((connection.position(), socket));
+        self.counters.connected += 1;
+        Ok(connection)
+    }
+
+    fn disconnect(&mut self, connection: Connection) {
+        self.flush();
+        self.connections.release(connection);
+        self.counters.connected -= 1;
     }
 
     fn poll_failure(&mut self) -> Option<SendFailure> {

@@ -63,7 +63,8 @@ fn send(port: &mut impl Port, destination: SocketAddr, bytes: &[u8], segment_byt
     let mut slot = sender.reserve().unwrap();
     sender.bytes(&mut slot)[..bytes.len()].copy_from_slice(bytes);
     let destination = SocketAddress::new(destination);
-    sender.commit(slot, Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes });
+    sender
+        .commit(slot, Outgoing { socket: 0, destination, bytes: bytes.len() as u32, segment_bytes, connection: None });
     sender.flush();
 }
 

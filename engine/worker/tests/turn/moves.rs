@@ -41,6 +41,27 @@ fn a_subscriber_that_moves_goes_on_with_the_same_numbers() {
 }
 
 #[test]
+fn a_subscriber_has_a_socket_of_its_own_wherever_it_is_and_gives_it_back() {
+    let mut stage = Stage::new(2);
+    let (publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 0);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[(21, 22)]);
+    let connected = |stage: &mut Stage| -> Vec<Vec<_>> {
+        stage.advance_ms(200);
+        stage.workers.iter_mut().map(|worker| worker.port_mut().connected().collect()).collect()
+    };
+    assert_eq!(connected(&mut stage), [[], []], "nothing is sent to either yet");
+    let (egress, mut row) = stage.add_egress(&subscriber, ingress, Kind::Video);
+    assert_eq!(connected(&mut stage), [vec![subscriber.address], vec![]]);
+    rebind(&mut stage, &mut subscriber, 0, "198.51.100.3:3");
+    assert_eq!(connected(&mut stage), [vec![subscriber.address], vec![]]);
+    rebind(&mut stage, &mut subscriber, 1, "198.51.100.1:1");
+    assert_eq!(connected(&mut stage), [vec![], vec![subscriber.address]]);
+    row.state = engine_table::ROW_FREE;
+    stage.publish_egress(egress.index, &row);
+    assert_eq!(connected(&mut stage), [[], []]);
+}
+
+#[test]
 fn what_comes_while_a_subscriber_moves_is_not_lost() {
     let mut stage = Stage::new(3);
     let (mut publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 1);

@@ -40,7 +40,10 @@ fn start(regions: &Regions, now: TimeNs) -> Vec<Worker<MemoryPort>> {
     let crew = Arc::new(crew);
     let workers = (0..).zip(mailboxes).map(|(me, mailbox)| {
         let site = Site::new(me, regions, crew.clone()).unwrap();
-        Worker::new(MemoryPort::new(&[local(me)], 2_048), site, mailbox, now)
+        let mut port = MemoryPort::new(&[local(me)], 2_048);
+        // Fewer than subscribers, so that some have a socket of their own and others not.
+        port.add_connections(2);
+        Worker::new(port, site, mailbox, now)
     });
     workers.collect()
 }
