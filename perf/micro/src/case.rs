@@ -11,7 +11,9 @@ pub enum Way {
     Memory,
     /// io_uring to a device that discards (`ifb`, in a network namespace that ends with the run). Needs root and iproute2.
     IoUring,
-    /// The same by sendmmsg.
+    /// The same with a connected socket for every subscriber; a node has 256.
+    Connected,
+    /// The same as `io-uring` by sendmmsg.
     Mmsg,
     /// The same by AF_XDP: each datagram a frame.
     Xdp,

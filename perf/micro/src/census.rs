@@ -211,7 +211,7 @@ pub fn obey(order: &str) -> Result<()> {
     let order: Order = serde_json::from_str(order).context("not an order")?;
     ptrace::traceme().context("tracing is forbidden here")?;
     mark(Pid::this(), Signal::SIGSTOP)?;
-    let forwarded = with_port(order.case.way, Obedience(order))?;
+    let forwarded = with_port(order.case.way, order.case.subscribers as usize, Obedience(order))?;
     println!("{}", serde_json::to_string(&forwarded)?);
     Ok(())
 }

@@ -52,15 +52,16 @@ pub(crate) trait Use {
 }
 
 /// Makes the port of a case and gives it to `work`.
-pub(crate) fn with_port<U: Use>(way: Way, work: U) -> Result<U::Output> {
+pub(crate) fn with_port<U: Use>(way: Way, subscribers: usize, work: U) -> Result<U::Output> {
     match way {
         Way::Memory => {
             let mut port = MemoryPort::new(&[], 128);
             port.discard_sends();
             work.with(port)
         }
-        Way::IoUring => work.with(kernel_port::<UringPort>(device::LOCAL.into())?.0),
-        Way::Mmsg => work.with(kernel_port::<MmsgPort>(device::LOCAL.into())?.0),
+        Way::IoUring => work.with(kernel_port::<UringPort>(device::LOCAL.into(), 0)?.0),
+        Way::Connected => work.with(kernel_port::<UringPort>(device::LOCAL.into(), subscribers)?.0),
+        Way::Mmsg => work.with(kernel_port::<MmsgPort>(device::LOCAL.into(), 0)?.0),
         Way::Xdp => {
             let (sockets, _) = bind(device::LOCAL.into())?;
             let facts: Vec<_> = sockets.iter().map(SocketFacts::read).collect();
@@ -73,10 +74,16 @@ pub(crate) fn with_port<U: Use>(way: Way, work: U) -> Result<U::Output> {
     }
 }
 
-/// A port of one socket there, and its address.
-pub(crate) fn kernel_port<P: KernelPort>(ip: IpAddr) -> Result<(P, SocketAddr)> {
+/// A port of one socket there, with `pool` more to be connected, and its address.
+pub(crate) fn kernel_port<P: KernelPort>(ip: IpAddr, pool: usize) -> Result<(P, SocketAddr)> {
     let (sockets, address) = bind(ip)?;
-    let mut port = P::make(PortConfig::new(sockets, None)).map_err(|error| anyhow!("{error}"))?;
+    let pools = socket::pool(&[ip], 1, pool).context("cannot make so many sockets; raise RLIMIT_NOFILE")?;
+    let config = PortConfig {
+        pool: pools.into_iter().flatten().collect(),
+        pool_per_address: pool,
+        ..PortConfig::new(sockets, None)
+    };
+    let mut port = P::make(config).map_err(|error| anyhow!("{error}"))?;
     port.start(Vec::new()).map_err(|error| anyhow!("{error}"))?;
     Ok((port, address))
 }
@@ -89,7 +96,7 @@ fn bind(ip: IpAddr) -> Result<(Vec<OwnedFd>, SocketAddr)> {
 
 pub fn run(case: &Case, packets: u64) -> Result<Figures> {
     let alone = stages::alone(case)?;
-    with_port(case.way, Timing { case, packets, alone })
+    with_port(case.way, case.subscribers as usize, Timing { case, packets, alone })
 }
 
 struct Timing<'a> {

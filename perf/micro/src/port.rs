@@ -3,7 +3,10 @@
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use engine_io::{Batch, MemoryPort, Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender};
+use engine_io::{
+    Batch, Connection, MemoryPort, Outgoing, Port, PortCounters, SendFailure, SendSlot, Sender, Unconnected,
+};
+use engine_table::SocketAddress;
 
 pub struct Injected<P> {
     pub arrivals: MemoryPort,

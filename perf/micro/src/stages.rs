@@ -36,8 +36,10 @@ pub struct Alone {
 pub fn alone(case: &Case) -> Result<Alone> {
     let receive_ns = match case.way {
         Way::Memory => None,
-        Way::IoUring | Way::Xdp => Some(receive(case, kernel_port::<UringPort>(Ipv4Addr::LOCALHOST.into())?)?),
-        Way::Mmsg => Some(receive(case, kernel_port::<MmsgPort>(Ipv4Addr::LOCALHOST.into())?)?),
+        Way::IoUring | Way::Connected | Way::Xdp => {
+            Some(receive(case, kernel_port::<UringPort>(Ipv4Addr::LOCALHOST.into(), 0)?)?)
+        }
+        Way::Mmsg => Some(receive(case, kernel_port::<MmsgPort>(Ipv4Addr::LOCALHOST.into(), 0)?)?),
     };
     Ok(Alone { seal_ns: seal(case)?, unprotect_ns: unprotect(case)?, receive_ns })
 }
