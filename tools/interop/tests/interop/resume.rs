@@ -44,7 +44,7 @@ fn chromium_resumes(layout: Layout) {
     alice.wait(mark.0, "data", |event| event["text"] == "sent while the other has no socket");
 
     assert_eq!(alice.participants()[0]["sid"], *joined.sid, "the same participant");
-    let after = (before.0.after_frames(45, &alice, &bob), before.1.after_frames(45, &bob, &alice));
+    let after = (before.0.after_frames(90, &alice, &bob), before.1.after_frames(90, &bob, &alice));
     for flow in flows(&before.0, &after.0).into_iter().chain(flows(&before.1, &after.1)) {
         assert_eq!(flow.packets_lost, 0, "media was touched by the loss of a socket: {flow:?}");
         flow.assert_arrived(95);
@@ -71,7 +71,7 @@ fn python_resumes_over_a_new_socket() {
         proxy.cut();
         bob.wait_within(mark, "reconnected", RESUMED, |_| true);
         assert_eq!(bob.participants()[0]["sid"], *joined.sid, "the same participant in {layout:?}");
-        let after = before.after_frames(45, &bob, &carol);
+        let after = before.after_frames(90, &bob, &carol);
         for flow in flows(&before, &after) {
             assert_eq!(flow.packets_lost, 0, "media was touched in {layout:?}: {flow:?}");
         }
