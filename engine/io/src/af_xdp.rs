@@ -2,13 +2,16 @@
 //! the kernel's UDP, IP and queueing layers, which are most of what a short train costs. Receiving stays with the sockets.
 //!
 //! ```text
-//! commit ─ next hop known, on the interface, datagram ≤ MTU ─▶ headers + copy → transmit ring → kick → driver
-//!        └ else ──────────────────────────────────────────────▶ the socket, as without AF_XDP
+//! commit ─ next hop known, on the interface, datagram ≤ MTU, short train ─▶ headers + copy → transmit ring → kick → driver
+//!        └ else ─────────────────────────────────────────────────────────▶ the socket, as without AF_XDP
 //! ```
 //!
 //! What the layers would do is done here: Ethernet, IPv4 or IPv6 and UDP headers with checksums ([`frame`]); the next hop
 //! ([`resolver`], on its own thread). What they would do besides is left out: netfilter's output rules, traffic shaping, packet
 //! sockets do not see these frames.
+//!
+//! A frame costs the same in any train. Where the device takes a whole train in one send, the socket is cheaper from four datagrams on
+//! (docs/PERFORMANCE.md, measured with veth and ifb).
 //!
 //! Worker n sends through queue n of the interface. A worker without a queue sends by its sockets.
 
@@ -36,9 +39,12 @@ use self::sender::Frames;
 pub use self::sender::XdpSender;
 use crate::batch::Batch;
 use crate::kernel::KernelPort;
+use crate::offload::device_segments;
 use crate::port::{Port, PortCounters, Sender};
 use crate::setup::{PortConfig, SetupError};
 
+/// Most datagrams of a train that goes as frames, where the device cuts trains by itself.
+const FRAMED_MAX: usize = 3;
 /// While frames wait for the device, a worker does not sleep longer.
 const RETRY_NS: u64 = 1_000_000;
 
@@ -101,6 +107,8 @@ pub struct XdpInterface {
     name: String,
     link: Link,
     clients: Vec<Option<Client>>,
+    /// Longer trains go by the socket.
+    framed_max: usize,
 }
 
 impl XdpInterface {
@@ -113,7 +121,9 @@ impl XdpInterface {
             return Err(at(CHECK)(io::Error::from_raw_os_error(libc::EOPNOTSUPP)));
         }
         let clients = resolver::start(link.clone(), netlink, workers).map_err(at(RESOLVE))?;
-        Ok(Self { name: name.to_owned(), link, clients: clients.into_iter().map(Some).collect() })
+        let clients = clients.into_iter().map(Some).collect();
+        let framed_max = if device_segments(name).unwrap_or(false) { FRAMED_MAX } else { usize::MAX };
+        Ok(Self { name: name.to_owned(), link, clients, framed_max })
     }
 
     /// Wraps a worker's port. **Input**: the sockets that `inner` was made of, in their order. Once per worker.
@@ -130,7 +140,7 @@ impl XdpInterface {
         let frames = match Transmitter::new(self.link.index, worker as u32) {
             Ok(transmitter) => {
                 let locals = sockets.iter().map(|facts| facts.0).collect();
-                Some(Frames { transmitter, routes: Routes::new(client, locals) })
+                Some(Frames { transmitter, routes: Routes::new(client, locals), framed_max: self.framed_max })
             }
             // The kernel's word for a queue that the interface has not got.
             Err((rings::BIND, error)) if worker > 0 && error.raw_os_error() == Some(libc::EINVAL) => None,

@@ -20,6 +20,8 @@ const FAILURES_MAX: usize = 1_024;
 pub(super) struct Frames {
     pub transmitter: Transmitter,
     pub routes: Routes,
+    /// Longer trains go by the socket.
+    pub framed_max: usize,
 }
 
 /// Slots, failures and wake-ups are the inner port's; only where the bytes go differs.
@@ -30,6 +32,8 @@ pub struct XdpSender<P> {
     pub(super) counters: PortCounters,
     /// Committed to the inner port since it was flushed, for a destination that has frames behind it.
     refreshing: bool,
+    /// Where the last frame that was not kicked goes.
+    last_framed: Option<SocketAddress>,
     slot_bytes: usize,
     failures: VecDeque<SendFailure>,
 }
@@ -38,7 +42,7 @@ impl<P: KernelPort> XdpSender<P> {
     pub(super) fn new(mut inner: P, frames: Option<Frames>) -> Self {
         let (counters, failures) = (PortCounters::default(), VecDeque::with_capacity(FAILURES_MAX));
         let slot_bytes = inner.sender().slot_bytes();
-        Self { inner, frames, counters, refreshing: false, slot_bytes, failures }
+        Self { inner, frames, counters, refreshing: false, last_framed: None, slot_bytes, failures }
     }
 
     /// Frames that the device has not taken: they need another kick soon.
@@ -51,6 +55,7 @@ impl<P: KernelPort> XdpSender<P> {
         if std::mem::take(&mut self.refreshing) {
             self.inner.sender().flush();
         }
+        self.last_framed = None;
         let Some(frames) = &mut self.frames else { return };
         if frames.transmitter.queued() > 0 {
             // An interface that is down or gone keeps its frames; the resolver hears of it too, and trains that find no room fail.
@@ -82,6 +87,7 @@ impl<P: KernelPort> XdpSender<P> {
         }
         let queued = frames.transmitter.queued();
         self.counters.frames += count as u64;
+        self.last_framed = Some(outgoing.destination);
         self.inner.sender().release(slot);
         if queued >= QUEUED_MAX {
             self.kick();
@@ -142,11 +148,19 @@ impl<P: KernelPort> Sender for XdpSender<P> {
 
     fn commit(&mut self, slot: SendSlot, outgoing: Outgoing) {
         let SocketAddress { ip, port, .. } = outgoing.destination;
+        let framed_max = self.frames.as_ref().map_or(0, |frames| frames.framed_max);
         let way = match &mut self.frames {
             Some(frames) if port != 0 => frames.routes.find(outgoing.socket, &ip),
             _ => Way::Socket,
         };
         match way {
+            Way::Frame(_) if datagrams(&outgoing) > framed_max => {
+                // Between frames to the same destination it keeps its place.
+                if self.last_framed == Some(outgoing.destination) {
+                    self.kick();
+                }
+                self.refreshing = true;
+            }
             Way::Frame(headers) if datagram_bytes(&outgoing) <= headers.payload_max() => {
                 return self.commit_frames(slot, &outgoing, &headers);
             }
