@@ -16,6 +16,9 @@ use crate::rows::transport_row;
 
 /// After a transport has failed (PROTOCOL §2.13).
 const FAILED_CLOSE_MS: u64 = 5_000;
+/// After a client has closed its peer connections and its socket without a word: longer than a new join takes, whose session then
+/// replaces this one.
+const CLOSED_CLOSE_MS: u64 = 2_000;
 /// After leave RECONNECT: the client joins anew within its own limits, and replaces this session.
 const RECONNECT_CLOSE_MS: u64 = 15_000;
 /// The courier says goodbye (a DTLS alert) in its next turn; this is ample.
@@ -45,6 +48,18 @@ impl Room {
         self.out.touch(&sid);
         if !participant.is_active() && !participant.is_up() {
             self.remove(&sid, DisconnectReason::SignalClose, context);
+        } else {
+            self.end_if_closed(&sid, context.now);
+        }
+    }
+
+    /// A client that leaves may close its socket with the `leave` still in its queue (Rust SDK 0.7 behind Python: 4 of 10 that leave
+    /// right after their join). Its peer connections have said goodbye by then, or will.
+    fn end_if_closed(&mut self, sid: &str, now: TimeNs) {
+        let Some(participant) = self.participants.get_mut(sid) else { return };
+        if participant.link.connection.is_none() && participant.link.is_closed() {
+            participant.core.deadlines.close = Some(now.add_ms(CLOSED_CLOSE_MS));
+            self.out.record(sid, record::CORE);
         }
     }
 
@@ -78,7 +93,8 @@ impl Room {
     fn transport_is_back(&mut self, sid: &str, now: TimeNs) {
         let Some(participant) = self.participants.get_mut(sid) else { return };
         let failed = participant.link.observed.values().any(|observed| observed.ice == transport_state::FAILED);
-        if !failed && !participant.link.must_reconnect && participant.core.deadlines.close.take().is_some() {
+        let ends = failed || participant.link.is_closed() || participant.link.must_reconnect;
+        if !ends && participant.core.deadlines.close.take().is_some() {
             self.out.record(sid, record::CORE);
         }
         self.activate(sid, now);
@@ -109,6 +125,8 @@ impl Room {
             self.ask_to_reconnect(&sid, DisconnectReason::MediaFailure, context);
         } else if session.needs_reconnect != 0 {
             self.queue_reconnect(&sid, context);
+        } else if session.dtls == dtls_state::CLOSED {
+            self.end_if_closed(&sid, context.now);
         } else {
             self.activate(&sid, context.now);
         }

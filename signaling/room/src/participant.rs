@@ -205,6 +205,14 @@ pub(crate) struct Link {
     pub(crate) block: Option<usize>,
 }
 
+impl Link {
+    /// The client has closed every peer connection that was up.
+    pub(crate) fn is_closed(&self) -> bool {
+        let mut states = self.observed.values().map(|observed| observed.dtls).filter(|dtls| *dtls != dtls_state::NONE);
+        states.clone().count() > 0 && states.all(|dtls| dtls == dtls_state::CLOSED)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
     AfterMessages,

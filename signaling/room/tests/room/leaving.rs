@@ -89,6 +89,35 @@ fn a_failed_transport_asks_for_a_resume_and_ends_the_participant_without_one() {
 }
 
 #[test]
+fn a_client_that_closes_everything_without_a_word_has_left() {
+    for socket_first in [true, false] {
+        let mut stage = Stage::new();
+        let (client, other) = (stage.join("a", Layout::Dual), stage.join("b", Layout::Single));
+        let transports = stage.transports_of(&client.sid);
+        let lost = Input::SocketLost { connection: client.connection };
+        if socket_first {
+            stage.input(lost);
+        } else {
+            stage.session(transports[0], |session| session.dtls = dtls_state::CLOSED);
+            stage.advance(60_000);
+            assert!(stage.participant("a").is_some(), "it has a socket, and one peer connection");
+            stage.session(transports[1], |session| session.dtls = dtls_state::CLOSED);
+            stage.input(lost);
+        }
+        for transport in &transports {
+            stage.session(*transport, |session| session.dtls = dtls_state::CLOSED);
+            // Its address is not silent for long enough to be missed.
+            stage.observe(*transport, transport_state::CONNECTED);
+        }
+        stage.advance(1_500);
+        assert!(stage.participant("a").is_some(), "a new join would replace it");
+        stage.advance(1_000);
+        assert!(stage.participant("a").is_none() && stage.participant("b").is_some());
+        stage.take(&other);
+    }
+}
+
+#[test]
 fn a_failed_handshake_is_told_at_once_and_a_lost_session_when_somebody_needs_it() {
     let mut stage = Stage::new();
     let failed = stage.join("f", Layout::Single);
