@@ -71,14 +71,16 @@ pub struct Visit {
 }
 
 impl State {
-    /// Forwards everything that waits and is due.
+    /// Forwards everything that waits, video if it is due.
     pub(crate) fn fan_out<S: Sender>(&mut self, turn: &Turn, sender: &mut S) {
         let (mut packets, mut sources) = (Packets::new(), Sources::new());
+        let video_is_due = self.video_is_due();
         loop {
             packets.clear();
             sources.clear();
-            for kind in [Kind::Audio, Kind::Video] {
-                self.gather(kind, turn, &mut packets, &mut sources);
+            self.gather(Kind::Audio, turn, &mut packets, &mut sources);
+            if video_is_due {
+                self.gather(Kind::Video, turn, &mut packets, &mut sources);
             }
             if sources.is_empty() {
                 break;
@@ -91,7 +93,15 @@ impl State {
         self.work.held_until = self.next_held();
     }
 
-    /// Takes waiting packets of due sources of one kind into the pass.
+    /// One source has waited for long enough, or has much. All others leave with it: what goes to the same subscriber shares a send.
+    fn video_is_due(&self) -> bool {
+        let hold_ns = self.hold.ns();
+        let waiting = self.work.queued.iter().filter_map(|&index| self.ingresses.at(index));
+        let mut video = waiting.filter(|place| place.queued && place.kind == Kind::Video);
+        video.any(|place| self.now.since(place.waiting_since) >= hold_ns || place.waiting.len() >= PACKETS_ENOUGH)
+    }
+
+    /// Takes waiting packets of sources of one kind into the pass.
     fn gather<'t>(&mut self, kind: Kind, turn: &'t Turn, packets: &mut Packets<'t>, sources: &mut Sources) {
         let mut position = 0;
         while let Some(&index) = self.work.queued.get(position) {
@@ -99,18 +109,9 @@ impl State {
             if room == 0 {
                 return;
             }
-            let hold_ns = if kind == Kind::Audio { 0 } else { self.hold.ns() };
-            let due = |held: u64, count: usize| held >= hold_ns || count >= PACKETS_ENOUGH;
-            match self.ingresses.at(index) {
-                Some(place) if place.queued && place.kind != kind => {
-                    position += 1;
-                    continue;
-                }
-                Some(place) if place.queued && !due(self.now.since(place.waiting_since), place.waiting.len()) => {
-                    position += 1;
-                    continue;
-                }
-                _ => {}
+            if self.ingresses.at(index).is_some_and(|place| place.queued && place.kind != kind) {
+                position += 1;
+                continue;
             }
             self.refresh_clocks(index);
             let Some(place) = self.ingresses.at_mut(index).filter(|place| place.queued) else {

@@ -121,3 +121,38 @@ fn a_loaded_worker_holds_video_for_a_train_and_audio_never() {
     assert_eq!(sends(&mut stage) - before, 2, "the audio, then one train");
     assert_eq!(receive(&mut stage, &mut subscriber).media.len(), 3);
 }
+
+#[test]
+fn video_that_is_held_leaves_with_the_first_that_is_due() {
+    let mut stage = Stage::with_hold_us(1, 5_000);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::Aes128CmSha1_80, 0);
+    for ssrc in [31, 41, 61] {
+        let video = stage.add_ingress(&publisher, Kind::Video, &[(ssrc, ssrc + 1)]);
+        stage.add_egress(&subscriber, video, Kind::Video);
+    }
+    stage.settle();
+    for ssrc in [31, 41, 61] {
+        inject_frame(&mut stage, &mut publisher, ssrc, 0, &[900]);
+        stage.settle();
+    }
+    assert_eq!(receive(&mut stage, &mut subscriber).media.len(), 3, "an idle worker holds nothing");
+    for _ in 0..2_000 {
+        stage.now = stage.now.add_ms(1);
+        stage.workers[0].note_turn(stage.now, 900_000);
+    }
+    let before = sends(&mut stage);
+    for (ssrc, after_ms) in [(31, 0), (41, 2), (61, 2)] {
+        stage.now = stage.now.add_ms(after_ms);
+        inject_frame(&mut stage, &mut publisher, ssrc, 1, &[900]);
+        stage.settle();
+    }
+    assert!(receive(&mut stage, &mut subscriber).media.is_empty());
+    stage.now = stage.now.add_ms(1);
+    assert_eq!(sends(&mut stage) - before, 1, "one train of three cameras");
+    assert_eq!(receive(&mut stage, &mut subscriber).media.len(), 3);
+    assert_eq!(
+        stage.workers[0].poll_timeout().map(|at| at.since(stage.now) > 5_000_000),
+        Some(true),
+        "nothing is left"
+    );
+}
