@@ -41,8 +41,13 @@ fn round(port: &mut impl Port, bytes: usize, train: usize) {
     for number in 0..DESTINATIONS {
         let slot = sender.reserve().expect("a slot");
         let segment_bytes = if train == 1 { 0 } else { bytes as u16 };
-        let outgoing =
-            Outgoing { socket: 0, destination: destination(number), bytes: (bytes * train) as u32, segment_bytes };
+        let outgoing = Outgoing {
+            socket: 0,
+            destination: destination(number),
+            bytes: (bytes * train) as u32,
+            segment_bytes,
+            connection: None,
+        };
         sender.commit(slot, outgoing);
         if number % ROUND == ROUND - 1 {
             sender.flush();
