@@ -88,6 +88,14 @@ fn libc_emsgsize() -> i32 {
     rustix::io::Errno::MSGSIZE.raw_os_error()
 }
 
+/// Two seconds in which the first worker is busy for nine tenths.
+fn load(stage: &mut Stage) {
+    for _ in 0..2_000 {
+        stage.now = stage.now.add_ms(1);
+        stage.workers[0].note_turn(stage.now, 900_000);
+    }
+}
+
 #[test]
 fn a_loaded_worker_holds_video_for_a_train_and_audio_never() {
     let mut stage = Stage::with_hold_us(1, 5_000);
@@ -101,10 +109,7 @@ fn a_loaded_worker_holds_video_for_a_train_and_audio_never() {
     inject_frame(&mut stage, &mut publisher, 31, 0, &[900]);
     stage.settle();
     assert_eq!(receive(&mut stage, &mut subscriber).media.len(), 1, "an idle worker holds nothing");
-    for _ in 0..2_000 {
-        stage.now = stage.now.add_ms(1);
-        stage.workers[0].note_turn(stage.now, 900_000);
-    }
+    load(&mut stage);
     let before = sends(&mut stage);
     inject_frame(&mut stage, &mut publisher, 31, 1, &[900]);
     let voice = publisher.rtp(Kind::Audio, 51, 9, 960, &[7; 60]);
@@ -136,10 +141,7 @@ fn video_that_is_held_leaves_with_the_first_that_is_due() {
         stage.settle();
     }
     assert_eq!(receive(&mut stage, &mut subscriber).media.len(), 3, "an idle worker holds nothing");
-    for _ in 0..2_000 {
-        stage.now = stage.now.add_ms(1);
-        stage.workers[0].note_turn(stage.now, 900_000);
-    }
+    load(&mut stage);
     let before = sends(&mut stage);
     for (ssrc, after_ms) in [(31, 0), (41, 2), (61, 2)] {
         stage.now = stage.now.add_ms(after_ms);
