@@ -213,6 +213,7 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
     /// **Input**: the visits of one transport.
     fn serve(&mut self, visits: &[Visit], round: &mut Round<'p>, desk: &mut Desk<'t, impl Sender>) {
         let mut items = Items::new();
+        let mut missed = Packets::new();
         let mut head = 0;
         let mut lane = None;
         for visit in visits {
@@ -229,7 +230,10 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
             let here = Lane { site: desk.site, route, now: self.now, ntp: self.ntp };
             lane = Some(here);
             let runs = egress.state.runs();
-            let missed = missed(self.turn, egress, packets, source.kind);
+            missed.clear();
+            if egress.catches_up {
+                look_back(self.turn, egress, packets, source.kind, &mut missed);
+            }
             for packet in missed.iter().rev().chain(packets) {
                 match egress.state.verdict(&egress.plan, packet.layer, &packet.header, &place.clocks) {
                     Verdict::Drop(reason) => desk.site.drop(reason),
@@ -268,14 +272,17 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
     }
 }
 
-/// Packets, the newest first, that arrived while an egress was on its way here from another worker. Without them its subscriber
-/// would see a loss that no retransmission can mend.
-fn missed<'p>(turn: &'p Turn, egress: &mut Egress, packets: &[Waiting<'p>], kind: Kind) -> Packets<'p> {
-    let mut missed = Packets::new();
-    if !egress.catches_up {
-        return missed;
-    }
-    let Some(first) = packets.iter().find(|packet| packet.layer == egress.state.layer()) else { return missed };
+/// Finds the packets, the newest first, that arrived while an egress was on its way here from another worker. Without them its
+/// subscriber would see a loss that no retransmission can mend.
+#[cold]
+fn look_back<'p>(
+    turn: &'p Turn,
+    egress: &mut Egress,
+    packets: &[Waiting<'p>],
+    kind: Kind,
+    missed: &mut Packets<'p>,
+) {
+    let Some(first) = packets.iter().find(|packet| packet.layer == egress.state.layer()) else { return };
     egress.catches_up = false;
     let before = std::iter::successors(turn.before(first.slot, kind), |reference| turn.before(*reference, kind));
     for slot in before.take(PASS_PACKETS).take_while(|slot| slot.sequence > egress.state.newest_source()) {
@@ -283,7 +290,6 @@ fn missed<'p>(turn: &'p Turn, egress: &mut Egress, packets: &[Waiting<'p>], kind
             missed.push(Waiting { slot, layer: first.layer, header, bytes });
         }
     }
-    missed
 }
 
 /// Takes the packet's number and writes its head.
