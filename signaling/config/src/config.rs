@@ -322,9 +322,9 @@ impl MillraceConfig {
     /// On one port; every datagram of a stranger walks over all of them.
     pub const CONNECTED_SOCKETS_MAX: u32 = 256;
 
-    /// The limits for a machine of `cores`. At least two workers, so that the paths between them are always in use.
+    /// The limits for a machine of `cores`: a worker for each. A second one on the same core would only cost wake-ups.
     pub fn limits(&self, cores: u32) -> Limits {
-        let workers = self.workers.unwrap_or_else(|| cores.clamp(2, Limits::WORKERS_MAX));
+        let workers = self.workers.unwrap_or_else(|| cores.clamp(1, Limits::WORKERS_MAX));
         Limits { workers, ..self.table_limits }
     }
 }

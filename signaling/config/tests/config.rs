@@ -96,6 +96,7 @@ millrace:
     assert_eq!((config.millrace.packet_io, config.millrace.xdp_interface.as_deref()), (PacketIo::Mmsg, Some("eth0")));
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
+    assert_eq!([1, 3, 1_000].map(|cores| Config::default().millrace.limits(cores).workers), [1, 3, 64]);
     assert_eq!((config.millrace.video_hold_ms, config.millrace.connected_sockets), (2, 40));
 }
 

@@ -45,7 +45,7 @@ struct CommonArguments {
     /// Where the node keeps its lock and socket.
     #[arg(long)]
     runtime_dir: Option<PathBuf>,
-    /// Packet workers; by default one per core, at least two.
+    /// Packet workers; by default one per core that the process may use.
     #[arg(long)]
     workers: Option<u32>,
     /// How packets go: auto, io_uring, or mmsg (recvmmsg and sendmmsg).
