@@ -283,7 +283,9 @@ impl Crew {
         if !member.joined && member.participant.has_joined() {
             member.joined = true;
             let took = clock::now().since(member.participant.began);
-            self.shared.times.lock().unwrap_or_else(PoisonError::into_inner).joined.saturating_record(took);
+            if !member.participant.is_bystander() {
+                self.shared.times.lock().unwrap_or_else(PoisonError::into_inner).joined.saturating_record(took);
+            }
             self.shared.joined.fetch_add(1, Ordering::Relaxed);
         }
         if !member.has_media && member.participant.has_media() {

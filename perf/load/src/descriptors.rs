@@ -11,7 +11,7 @@ const REST: u64 = 100;
 
 /// Raises the soft limit as far as the scenario needs. **Errors**: the hard limit is lower; the message has the remedy.
 pub fn raise_descriptor_limit(scenario: &Scenario) -> Result<()> {
-    let needed = u64::from(scenario.subscribers.count + scenario.publisher_count()) * EACH + REST;
+    let needed = u64::from(scenario.participant_count()) * EACH + REST;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return Ok(());

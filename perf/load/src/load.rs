@@ -56,6 +56,7 @@ pub struct Load {
     asked: u32,
     publishers: u32,
     subscribers: u32,
+    bystanders: u32,
     tracks: u32,
 }
 
@@ -85,6 +86,7 @@ impl Load {
             asked: 0,
             publishers: 0,
             subscribers: 0,
+            bystanders: 0,
             tracks: 0,
         })
     }
@@ -105,7 +107,7 @@ impl Load {
         let tracks = self.track_plans(&group);
         let streams = if group.subscribe { self.scenario.track_count() as usize - tracks.len() } else { 0 };
         let identity = format!("{}publisher-{}", self.place.prefix, self.publishers);
-        let plan = self.plan(identity, streams, group.subscribe, tracks);
+        let plan = self.plan(&self.place.room, identity, streams, group.subscribe, tracks);
         self.publishers += 1;
         self.join(0, plan);
         true
@@ -118,9 +120,22 @@ impl Load {
         }
         let streams = self.scenario.track_count() as usize;
         let identity = format!("{}subscriber-{}", self.place.prefix, self.subscribers);
-        let plan = self.plan(identity, streams, true, Vec::new());
+        let plan = self.plan(&self.place.room, identity, streams, true, Vec::new());
         let crew = 1 + self.subscribers as usize % (self.crews.len() - 1);
         self.subscribers += 1;
+        self.join(crew, plan);
+        true
+    }
+
+    /// Lets the next bystander join; `false` when all have been asked.
+    pub fn join_bystander(&mut self) -> bool {
+        let Some(bystanders) = self.scenario.bystanders.filter(|it| self.bystanders < it.count) else { return false };
+        let Place { room, prefix, .. } = &self.place;
+        let room = format!("{room}-{}", self.bystanders / bystanders.per_room);
+        let identity = format!("{prefix}bystander-{}", self.bystanders);
+        let plan = self.plan(&room, identity, 0, true, Vec::new());
+        let crew = 1 + self.bystanders as usize % (self.crews.len() - 1);
+        self.bystanders += 1;
         self.join(crew, plan);
         true
     }
@@ -204,8 +219,8 @@ impl Load {
         }
     }
 
-    fn plan(&self, identity: String, streams: usize, subscribe: bool, tracks: Vec<TrackPlan>) -> Plan {
-        let token = self.server.token(&self.place.room, &identity);
+    fn plan(&self, room: &str, identity: String, streams: usize, subscribe: bool, tracks: Vec<TrackPlan>) -> Plan {
+        let token = self.server.token(room, &identity);
         let subscribe = u8::from(subscribe);
         let base = self.server.url.trim_end_matches('/');
         Plan {

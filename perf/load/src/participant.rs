@@ -139,6 +139,10 @@ impl Participant {
         self.plan.streams > 0
     }
 
+    pub fn is_bystander(&self) -> bool {
+        !self.receives() && self.tracks.is_empty()
+    }
+
     pub fn set_sending(&mut self, sending: bool, now: TimeNs) {
         self.publications.iter_mut().for_each(|(_, publication)| publication.set_sending(sending, now));
     }

@@ -20,7 +20,7 @@ const MEDIA_WAIT: Duration = Duration::from_secs(20);
 /// A moment of a run, told when it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nobody has joined.
+    /// Nobody has joined but bystanders.
     Idle,
     /// Publishers send to one subscriber.
     First,
@@ -74,9 +74,13 @@ pub struct Outcome {
 /// Runs `scenario` against `server`. **Errors**: a participant that cannot join, no media, or an interruption. Its length is
 /// bounded by the scenario's join rate, `joins.seconds_max` and steady time.
 pub fn run(server: &Server, scenario: &Scenario, observer: &mut dyn Observer) -> Result<Outcome> {
-    observer.enter(Phase::Idle)?;
     let mut load = Load::start(server, scenario)?;
     let mut stage = Stage { scenario, observer };
+    if let Some(bystanders) = scenario.bystanders {
+        stage.join(&mut load, "bystanders join", bystanders.count, Load::join_bystander)?;
+        stage.sleep("bystanders settle", SETTLE)?;
+    }
+    stage.observer.enter(Phase::Idle)?;
     let publishers = scenario.publisher_count();
     stage.join(&mut load, "publishers join", publishers, Load::join_publisher)?;
     load.set_media(true);

@@ -22,6 +22,9 @@ pub struct Scenario {
     pub srtp: Srtp,
     pub publishers: Vec<PublisherGroup>,
     pub subscribers: SubscriberGroup,
+    /// Join before anybody else and stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bystanders: Option<Bystanders>,
     #[serde(default)]
     pub joins: JoinPlan,
     #[serde(default)]
@@ -140,6 +143,15 @@ pub struct SubscriberGroup {
     pub threads: u32,
 }
 
+/// Participants with a peer connection and nothing to send or receive, in rooms of their own: what a server carries besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bystanders {
+    pub count: u32,
+    #[serde(default = "defaults::per_room")]
+    pub per_room: u32,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JoinPlan {
@@ -206,6 +218,9 @@ mod defaults {
     pub fn sources() -> u32 {
         256
     }
+    pub fn per_room() -> u32 {
+        50
+    }
 }
 
 impl Scenario {
@@ -223,6 +238,11 @@ impl Scenario {
 
     pub fn publisher_count(&self) -> u32 {
         self.publishers.iter().map(|group| group.count).sum()
+    }
+
+    /// Everybody.
+    pub fn participant_count(&self) -> u32 {
+        self.publisher_count() + self.subscribers.count + self.bystanders.map_or(0, |bystanders| bystanders.count)
     }
 
     /// Tracks of all publishers: what each subscriber receives.
@@ -257,6 +277,10 @@ impl Scenario {
         within("subscribers.count", self.subscribers.count, 0, PARTICIPANTS_MAX)?;
         within("subscribers.sample_every", self.subscribers.sample_every, 1, u16::MAX)?;
         within("subscribers.threads", self.subscribers.threads, 1, 64)?;
+        if let Some(bystanders) = &self.bystanders {
+            within("bystanders.count", bystanders.count, 1, PARTICIPANTS_MAX)?;
+            within("bystanders.per_room", bystanders.per_room, 1, PARTICIPANTS_MAX)?;
+        }
         within("steady.seconds", self.steady.seconds, 1, STEADY_SECONDS_MAX)?;
         within("steady.warm_up_seconds", self.steady.warm_up_seconds, 0, 600)?;
         within("joins.in_parallel", self.joins.in_parallel, 1, 1_000)?;
@@ -349,6 +373,14 @@ mod tests {
         let text = SMALL.replace("[publishers.audio]", "[publishers.audio]\nbitrate = 5");
         let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
         assert!(error.contains("publishers.audio.bitrate is 5"), "{error}");
+    }
+
+    #[test]
+    fn bystanders_have_rooms_of_a_default_size() {
+        let bystanders = |text: &str| Scenario::parse(&format!("{SMALL}[bystanders]\n{text}"));
+        assert_eq!(bystanders("count = 7").unwrap().bystanders, Some(Bystanders { count: 7, per_room: 50 }));
+        let error = format!("{:#}", bystanders("count = 0").unwrap_err());
+        assert!(error.contains("bystanders.count is 0"), "{error}");
     }
 
     #[test]

@@ -162,6 +162,7 @@ fn scenario(arguments: &LoadArguments) -> Result<Scenario> {
             sample_every: SAMPLE_EVERY,
             threads: arguments.threads,
         },
+        bystanders: None,
         joins: JoinPlan {
             per_second: arguments.num_per_second,
             in_parallel: JOINS_IN_PARALLEL,
