@@ -10,7 +10,7 @@ use crate::plan::Curve;
 /// Loads a server with synthetic participants and reports what a packet, a subscriber and a join cost.
 ///
 /// Without --url it starts `millrace dev` on free ports. With --rival-url or --rival-bin another LiveKit server gets the same load,
-/// in turn with ours. Everything that was started is ended, also after Ctrl-C.
+/// in turn with ours. Everything that was started is ended, however this ends; Ctrl-C writes what was measured so far.
 #[derive(Debug, Parser)]
 #[command(name = "perf-bench", max_term_width = 110)]
 pub struct Line {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod ctl;
+mod guard;
 mod line;
 mod machine;
 mod plan;
@@ -40,7 +41,7 @@ use crate::watch::Watch;
 const QUEUES_MIN: usize = 2;
 
 fn main() -> ExitCode {
-    match perform(&Line::parse()) {
+    match guard::become_guarded().and_then(|()| perform(&Line::parse())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("perf-bench: {error:#}");
@@ -55,6 +56,8 @@ fn perform(line: &Line) -> Result<ExitCode> {
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The second one ends this process at once, and with it what it guards.
+        signal_hook::flag::register_conditional_default(signal, interrupted.clone()).context("cannot watch signals")?;
         signal_hook::flag::register(signal, interrupted.clone()).context("cannot watch signals")?;
     }
     let plan = plan::plan(line)?;

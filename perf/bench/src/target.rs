@@ -1,9 +1,11 @@
 //! Servers to measure: one that runs already, a node of ours that is started here, or another server that is started here.
-//! What was started is ended when its [`Target`] is dropped, also after an interruption.
+//! What was started is ended when its [`Target`] is dropped, also after an interruption; if this process is killed, by its guard.
+//! No file is made here for it, so that none can stay.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,10 +15,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use perf_load::Server;
 use perf_report::Node;
+use rustix::fs::{MemfdFlags, OFlags, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
 use crate::ctl::Ctl;
+use crate::guard;
 use crate::process::Process;
 use crate::veth::{self, Veth};
 
@@ -50,7 +54,9 @@ pub struct Target {
 
 struct Running {
     child: Child,
-    folder: PathBuf,
+    log: File,
+    /// Made and removed by the server itself, if it is not killed.
+    runtime_dir: Option<PathBuf>,
 }
 
 /// The line that `millrace dev --json` prints when it is ready.
@@ -77,9 +83,11 @@ impl Source {
     }
 }
 
-/// In the server's namespace, if there is one.
-fn command(executable: &Path, network: Option<&Veth>) -> Command {
-    network.map_or_else(|| Command::new(executable), |veth| veth.command(executable))
+/// Guarded, and in the server's namespace if there is one. **Input**: the signal that it gets when this process ends.
+fn command(executable: &Path, network: Option<&Veth>, last: Signal) -> Command {
+    let mut command = guard::command(last);
+    command.args(network.map(Veth::enter).into_iter().flatten()).arg(executable).stdin(Stdio::null());
+    command
 }
 
 fn start_node(executable: &Path, node: &Node, network: Option<&Veth>) -> Result<Target> {
@@ -89,20 +97,18 @@ fn start_node(executable: &Path, node: &Node, network: Option<&Veth>) -> Result<
             executable.display()
         );
     }
-    let folder = temporary_folder("node")?;
-    let runtime_dir = folder.join("run");
-    let mut command = command(executable, network);
+    let runtime_dir = unused_path();
+    // The holder ends its children and removes its directory.
+    let mut command = command(executable, network, Signal::TERM);
     command.args(["dev", "--json", "--port", "0", "--udp-port", "0", "--runtime-dir"]).arg(&runtime_dir);
     if network.is_some() {
         command.args(["--bind", &veth::SERVER.to_string()]);
     }
     if let Some(config) = &node.config {
-        let path = folder.join("node.yaml");
-        std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
-        command.arg("--config").arg(path);
+        command.stdin(memory("config", config)?).args(["--config", "/dev/stdin"]);
     }
     command.args(&node.arguments);
-    let mut running = Running::spawn(command.stdout(Stdio::piped()), folder)?;
+    let mut running = Running::spawn(command.stdout(Stdio::piped()), Some(runtime_dir))?;
     let ready = running.ready_line().map_err(|error| running.with_log(&error))?;
     let ready: Ready = serde_json::from_str(&ready).with_context(|| format!("not a ready line: {ready}"))?;
     Ok(Target {
@@ -125,13 +131,13 @@ fn start_livekit(executable: &Path, network: Option<&Veth>) -> Result<Target> {
             executable.display()
         );
     }
-    let folder = temporary_folder("livekit")?;
     let (port, tcp_port, udp_port) = free_ports()?;
     let address = network.map_or(Ipv4Addr::LOCALHOST, |_| veth::SERVER);
     let config = livekit_config(address, port, tcp_port, udp_port);
-    let mut command = command(executable, network);
+    // At SIGTERM it would wait for the participants that this process was.
+    let mut command = command(executable, network, Signal::KILL);
     command.args(["--config-body", &config]).stdout(Stdio::null());
-    let mut running = Running::spawn(&mut command, folder)?;
+    let mut running = Running::spawn(&mut command, None)?;
     running.wait_for_port((address, port)).map_err(|error| running.with_log(&error))?;
     let process = Process { name: "livekit".to_owned(), pid: running.child.id() };
     Ok(Target {
@@ -163,11 +169,9 @@ fn free_ports() -> Result<(u16, u16, u16)> {
     Ok((http.local_addr()?.port(), tcp.local_addr()?.port(), udp.local_addr()?.port()))
 }
 
-fn temporary_folder(name: &str) -> Result<PathBuf> {
+fn unused_path() -> PathBuf {
     let unique = Instant::now();
-    let folder = std::env::temp_dir().join(format!("perf-bench-{name}-{}-{:x}", std::process::id(), hash(&unique)));
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder)
+    std::env::temp_dir().join(format!("perf-bench-node-{}-{:x}", std::process::id(), hash(&unique)))
 }
 
 fn hash(value: &impl std::hash::Hash) -> u64 {
@@ -175,13 +179,23 @@ fn hash(value: &impl std::hash::Hash) -> u64 {
     std::collections::hash_map::RandomState::new().hash_one(value)
 }
 
+/// A file without a name, read from its beginning.
+fn memory(name: &str, text: &str) -> Result<File> {
+    let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC).context("no memory for a file")?);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
+
 impl Running {
     /// In a process group of its own, so that Ctrl-C in a terminal reaches only us, who then end it in order.
-    fn spawn(command: &mut Command, folder: PathBuf) -> Result<Self> {
-        let log = File::create(folder.join("log")).context("cannot write a log")?;
-        command.stdin(Stdio::null()).stderr(log).process_group(0);
+    fn spawn(command: &mut Command, runtime_dir: Option<PathBuf>) -> Result<Self> {
+        let log = memory("log", "")?;
+        // Several processes write it, and one may have opened it again.
+        fcntl_setfl(&log, OFlags::APPEND).context("cannot append to a log")?;
+        command.stderr(log.try_clone()?).process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-        Ok(Self { child, folder })
+        Ok(Self { child, log, runtime_dir })
     }
 
     fn ready_line(&mut self) -> Result<String> {
@@ -211,7 +225,8 @@ impl Running {
     }
 
     fn with_log(&self, error: &anyhow::Error) -> anyhow::Error {
-        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let mut log = vec![0; self.log.metadata().map_or(0, |metadata| metadata.len() as usize)];
+        let log = self.log.read_exact_at(&mut log, 0).map(|()| String::from_utf8_lossy(&log)).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
         anyhow!("{error:#}; its log ends with:\n{}", last.join("\n"))
@@ -230,7 +245,9 @@ impl Drop for Running {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        if let Some(runtime_dir) = &self.runtime_dir {
+            let _ = std::fs::remove_dir_all(runtime_dir);
+        }
     }
 }
 
@@ -272,12 +289,5 @@ mod tests {
             .err()
             .map(|error| error.to_string());
         assert!(error.is_some_and(|error| error.contains("--node-bin")));
-    }
-
-    #[test]
-    fn a_node_that_dies_at_once_is_reported() {
-        let result = Source::LiveKit(PathBuf::from("/bin/false")).start(None);
-        let error = result.err().map(|error| format!("{error:#}")).unwrap_or_default();
-        assert!(error.contains("ended"), "{error}");
     }
 }

@@ -3,13 +3,13 @@
 //! ```text
 //! server: lo, veth0 10.77.0.1/24 ◀──▶ veth1 10.77.0.2/24, lo: load, this process
 //! ```
-//! Neither has a name: the load's namespace ends with this process, the server's with a child that reads from us, however we end.
+//! Neither has a name: the load's namespace ends with this process, the server's with a child that reads from us and with the
+//! server, which is guarded, however we end.
 //! Nothing of the machine's own network is touched.
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,10 @@ impl Veth {
             run(Command::new("ip"), step)?;
         }
         for step in ["addr add 10.77.0.1/24 dev veth0", "link set veth0 up", "link set lo up"] {
-            run(veth.command(Path::new("ip")), step)?;
+            let [program, namespace] = veth.enter();
+            let mut command = Command::new(program);
+            command.args([&namespace, "ip"]);
+            run(command, step)?;
         }
         if let Some(cores) = load_cores {
             run(Command::new("mount"), "-t sysfs sysfs /sys")?;
@@ -73,11 +76,9 @@ impl Veth {
         format!("/proc/{}/ns/net", self.keeper.id())
     }
 
-    /// A command in the server's namespace. Its process is the executable's own.
-    pub fn command(&self, executable: &Path) -> Command {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", self.namespace())).arg(executable);
-        command
+    /// What stands before a command for the server's namespace. The process becomes the command's own.
+    pub fn enter(&self) -> [String; 2] {
+        ["nsenter".to_owned(), format!("--net={}", self.namespace())]
     }
 }
 
