@@ -275,13 +275,7 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
 /// Finds the packets, the newest first, that arrived while an egress was on its way here from another worker. Without them its
 /// subscriber would see a loss that no retransmission can mend.
 #[cold]
-fn look_back<'p>(
-    turn: &'p Turn,
-    egress: &mut Egress,
-    packets: &[Waiting<'p>],
-    kind: Kind,
-    missed: &mut Packets<'p>,
-) {
+fn look_back<'p>(turn: &'p Turn, egress: &mut Egress, packets: &[Waiting<'p>], kind: Kind, missed: &mut Packets<'p>) {
     let Some(first) = packets.iter().find(|packet| packet.layer == egress.state.layer()) else { return };
     egress.catches_up = false;
     let before = std::iter::successors(turn.before(first.slot, kind), |reference| turn.before(*reference, kind));
