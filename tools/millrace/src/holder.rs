@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use engine_table::Role;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::descriptors;
 use crate::node::{Node, NodePlan};
 use crate::runtime::{self, RuntimeDirectory};
 use crate::supervise::{Death, Supervised};
@@ -28,10 +29,11 @@ pub struct Started<'a> {
 pub fn run(plan: NodePlan, runtime: Option<PathBuf>, announce: impl FnOnce(&Started<'_>)) -> Result<ExitCode> {
     rustix::thread::set_name(c"millrace").context("cannot set the process name")?;
     let signals = watch_signals()?;
+    let open_files = descriptors::raise_limit(&plan);
     let node = Node::make(plan)?;
     let path = runtime.unwrap_or_else(|| runtime::default_path(node.http_port));
     let runtime = RuntimeDirectory::take(&path)?;
-    node.notices.iter().for_each(|notice| eprintln!("holder: {notice}"));
+    node.notices.iter().chain(&open_files).for_each(|notice| eprintln!("holder: {notice}"));
     let mut holder = Holder { children: Role::ALL.map(Supervised::new), node, runtime, signals, ended: false };
     let result = holder.start_and_announce(announce).and_then(|ended| match ended {
         Some(code) => Ok(code),

@@ -4,6 +4,7 @@
 mod child;
 mod cli;
 mod ctl;
+mod descriptors;
 mod dev;
 mod handoff;
 mod holder;
