@@ -1,10 +1,11 @@
-//! How packets go on this machine: found out at start, said in the log, and stored for ctl.
+//! How packets go on this machine, and what seals them: found out at start, said in the log, and stored for ctl.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow};
 use engine_io::{Backend, Offload};
+use engine_srtp::Kernels;
 use engine_table::{SocketAddress, port_facts};
 use engine_worker::Regions;
 
@@ -36,10 +37,20 @@ pub fn choose(start: &EngineStart, regions: &Regions) -> Result<Backend> {
         facts |= if offload.sockets { port_facts::SEGMENTS } else { 0 };
         facts |= if offload.devices_segment() { port_facts::DEVICES_SEGMENT } else { 0 };
     }
+    let kernels = Kernels::detect();
+    eprintln!("engine: SRTP is sealed by {kernels}");
+    facts |= seal_facts(kernels);
     for worker in 0..start.limits.workers {
         regions.engine.port(worker).store(facts, Ordering::Relaxed);
     }
     Ok(chosen.backend)
+}
+
+fn seal_facts(kernels: Kernels) -> u64 {
+    let bits = |known: &[(u64, &str)], name: &str| -> u64 {
+        known.iter().filter(|(_, known)| *known == name).map(|(bit, _)| bit).sum()
+    };
+    bits(&port_facts::CIPHERS, kernels.cipher()) | bits(&port_facts::HASHES, kernels.hash())
 }
 
 /// Whether a worker's datagrams go as frames too.
@@ -54,5 +65,20 @@ pub fn note_frames(regions: &Regions, worker: u32, interface: &str, has_queue: b
             "engine: worker {worker} sends by its sockets: {interface} has no queue {worker}; give it one queue per worker \
              (`ethtool -L {interface} combined N`, or `numtxqueues N` for a veth), or set millrace.workers"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_keep_their_names_in_shared_memory() {
+        for kernels in Kernels::supported() {
+            let facts = port_facts::IO_URING | seal_facts(kernels);
+            let cipher = port_facts::kernel(facts, &port_facts::CIPHERS);
+            let hash = port_facts::kernel(facts, &port_facts::HASHES);
+            assert_eq!(format!("aes {cipher}, sha1 {hash}"), kernels.to_string());
+        }
     }
 }

@@ -22,7 +22,7 @@ pub mod transport_state {
 
 pub const NO_OWNER: u8 = 255;
 
-/// How a worker's packets go: bits of the word `EngineRegion::port`.
+/// How a worker's packets go, and what seals them: bits of the word `EngineRegion::port`. It is 0 until they are known.
 pub mod port_facts {
     pub const IO_URING: u64 = 1;
     /// recvmmsg and sendmmsg.
@@ -33,6 +33,17 @@ pub mod port_facts {
     pub const SEGMENTS: u64 = 1 << 8;
     /// The devices of all local addresses cut trains by themselves; else the kernel does, after its stack.
     pub const DEVICES_SEGMENT: u64 = 1 << 9;
+    /// What runs AES, by its name; none is [`LIBRARY`].
+    pub const CIPHERS: [(u64, &str); 2] = [(1 << 16, "vaes-256"), (1 << 17, "vaes-512")];
+    /// What runs HMAC-SHA1, by its name; none is [`LIBRARY`].
+    pub const HASHES: [(u64, &str); 2] = [(1 << 24, "sha-ni-4"), (1 << 25, "avx512-2x16")];
+    /// The crypto library, on a processor without the instructions.
+    pub const LIBRARY: &str = "library";
+
+    /// The name in `kernels` ([`CIPHERS`] or [`HASHES`]) of what `facts` say.
+    pub fn kernel(facts: u64, kernels: &[(u64, &'static str)]) -> &'static str {
+        kernels.iter().find(|(bit, _)| facts & bit != 0).map_or(LIBRARY, |(_, name)| *name)
+    }
 }
 
 #[repr(C)]

@@ -41,6 +41,10 @@ pub struct Node {
     pub udp_segmentation: bool,
     /// The devices cut trains by themselves.
     pub device_segmentation: bool,
+    /// What runs AES-CM and AES-GCM when packets are sealed.
+    pub srtp_aes: &'static str,
+    /// What runs HMAC-SHA1 then.
+    pub srtp_sha1: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -192,6 +196,8 @@ fn node(shown: &Shown, now: u64) -> Node {
         packet_io: facts.iter().map(|facts| packet_io(*facts)).collect(),
         udp_segmentation: facts.iter().all(|facts| facts & port_facts::SEGMENTS != 0),
         device_segmentation: facts.iter().all(|facts| facts & port_facts::DEVICES_SEGMENT != 0),
+        srtp_aes: sealed_by(&facts, &port_facts::CIPHERS),
+        srtp_sha1: sealed_by(&facts, &port_facts::HASHES),
     }
 }
 
@@ -204,6 +210,11 @@ fn packet_io(facts: u64) -> &'static str {
         (_, true) => "mmsg",
         _ => "none",
     }
+}
+
+/// The same for all workers.
+fn sealed_by(facts: &[u64], kernels: &[(u64, &'static str)]) -> &'static str {
+    facts.first().filter(|facts| **facts != 0).map_or("none", |facts| port_facts::kernel(*facts, kernels))
 }
 
 fn child(shown: &Shown, role: Role, now: u64) -> Child {

@@ -32,14 +32,21 @@ pub fn write(status: &Status, view: View) -> String {
 fn head(status: &Status) -> String {
     let node = &status.node;
     let mut out = format!(
-        "node {} version {}, up {} s, HTTP port {}, UDP {}, {} workers, packets by {}\n",
+        "node {} version {}, up {} s, HTTP port {}, UDP {}, {} workers, packets by {}, {}, SRTP by {} and {}\n",
         node.node_id,
         node.version,
         node.uptime_ms / 1000,
         node.http_port,
         node.udp.join(" "),
         node.workers,
-        node.packet_io.join(" ")
+        node.packet_io.join(" "),
+        match (node.udp_segmentation, node.device_segmentation) {
+            (true, true) => "trains cut by the device",
+            (true, false) => "trains cut by the kernel",
+            (false, _) => "no trains",
+        },
+        node.srtp_aes,
+        node.srtp_sha1
     );
     for child in &status.children {
         let _ = writeln!(
