@@ -65,6 +65,14 @@ struct Reported {
     reserved: [u8; 3],
 }
 
+/// Where an egress stands in its source's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    offset: u64,
+    epoch: u8,
+    layer: u8,
+}
+
 /// Rewriting state of one egress: 192 B, three cache lines.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -115,7 +123,12 @@ impl EgressState {
         self.sequences.next_own()
     }
 
-    /// As the worker stores it at turn end.
+    /// What [`Self::restore`] cannot tell from the SRTP index alone. While it stays the same, an older checkpoint does.
+    pub const fn standing(&self) -> Standing {
+        Standing { offset: self.sequences.offset(), epoch: self.epoch, layer: self.layer }
+    }
+
+    /// As the worker stores it, at once when its [`Standing`] has changed.
     pub fn checkpoint(&self) -> StateRow {
         let mut row = StateRow { words: [0; 28] };
         if let Some(bytes) = row.as_mut_bytes().first_chunk_mut::<{ size_of::<Self>() }>() {
@@ -125,8 +138,8 @@ impl EgressState {
     }
 
     /// Goes on where a predecessor stood; `None` when the row is about another generation. `index` and `rtx_index` are the last
-    /// SRTP indexes stored for the two SSRCs: what was sealed after the checkpoint keeps its numbers, so the next packet begins a
-    /// new run behind it and older ones are refused.
+    /// SRTP indexes stored for the two SSRCs: what was sealed after the checkpoint keeps its numbers and is not sent again, and
+    /// older packets are refused.
     pub fn restore(row: &StateRow, generation: u32, index: u64, rtx_index: u64) -> Option<Self> {
         let mut state = Self::read_from_prefix(row.as_bytes()).ok()?.0;
         let layer_exists = state.layer == NO_LAYER || usize::from(state.layer) < LAYERS;
@@ -135,9 +148,9 @@ impl EgressState {
         }
         state.next_rtx = state.next_rtx.max(rtx_index + 1);
         if index >= state.sequences.next_own() {
-            state.sequences.skip_own_to(index + 1);
+            state.sequences.advance_to_own(index);
         }
-        Some(state)
+        state.sequences.is_sane().then_some(state)
     }
 
     /// Decides about one packet. Call it for every packet of the source that arrived for the first time, in the order of arrival,

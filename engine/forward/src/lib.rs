@@ -33,7 +33,7 @@ mod pictures;
 mod sequences;
 mod timeline;
 
-pub use egress::{EgressState, Payload, Rewrite, Verdict};
+pub use egress::{EgressState, Payload, Rewrite, Standing, Verdict};
 pub use engine_table::PacketHeader;
 pub use ingress::{Arrival, ReceiveStream};
 pub use plan::EgressPlan;

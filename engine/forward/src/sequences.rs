@@ -59,10 +59,16 @@ impl SequenceMap {
         self.highest < 1 << 48 && self.next_own() < 1 << 48
     }
 
-    /// Makes `own` the next own number: the run ends, and nothing of it comes late any more.
-    pub(crate) const fn skip_own_to(&mut self, own: u64) {
-        self.offset = self.highest.wrapping_add(1).wrapping_sub(own);
+    /// What was last forwarded became `own`, and nothing was dropped on purpose meanwhile: goes on behind it. Nothing older comes
+    /// late any more: should a drop have been missed after all, no number is given twice.
+    pub(crate) const fn advance_to_own(&mut self, own: u64) {
+        self.highest = own.wrapping_add(self.offset);
         self.floor = self.highest.wrapping_add(1);
+    }
+
+    /// Changes when a packet is dropped on purpose and when a run begins.
+    pub(crate) const fn offset(&self) -> u64 {
+        self.offset
     }
 
     pub(crate) fn place(&self, source: u64) -> Place {

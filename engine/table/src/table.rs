@@ -16,7 +16,6 @@ use std::marker::PhantomData;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::map::Region;
-use crate::prefetch::{prefetch, prefetch_value};
 
 /// What can be a row: plain bytes, a multiple of 8 of them. Every bit pattern is a value: readers check enums and lengths.
 pub trait Row: FromBytes + IntoBytes + Immutable + Copy {
@@ -112,23 +111,6 @@ impl<R: Row> Table<R> {
         }
         word.store(new, Ordering::Release);
         new
-    }
-
-    /// Asks for the lines that the next publication of a row writes. For the writer, some time before; `prefetch_word` before that.
-    #[inline]
-    pub fn prefetch(&self, index: u32) {
-        if index < self.rows {
-            let idle = (self.region.word(self.row_offset(index)).load(Ordering::Relaxed) & 1) ^ 1;
-            prefetch((&raw const *self.region.word(self.copy_offset(index, idle))).cast(), size_of::<R>());
-        }
-    }
-
-    /// Asks for the line of a row's publication word.
-    #[inline]
-    pub fn prefetch_word(&self, index: u32) {
-        if index < self.rows {
-            prefetch_value(self.region.word(self.row_offset(index)));
-        }
     }
 
     /// The row as its own writer wrote it, zeroes if never.

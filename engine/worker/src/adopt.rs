@@ -7,7 +7,7 @@ use engine_forward::{EgressPlan, EgressState};
 use engine_table::{Change, EgressObserved, EgressRow, IngressRow, ROW_ACTIVE, ROW_FREE, TableId, WorkerCounter};
 use zerocopy::FromZeros;
 
-use crate::egress::{Egress, Fact, Sending};
+use crate::egress::{Egress, Fact, Saved, Sending};
 use crate::keys::Keys;
 use crate::publisher::Publisher;
 use crate::state::{State, random_u64};
@@ -271,6 +271,7 @@ impl State {
         let Some(place) = self.ingresses.at_mut(fact.ingress.index) else { return };
         let position = place.local.len() as u32;
         place.local.push(Egress {
+            saved: Saved { at: self.now, standing: state.standing() },
             state,
             plan,
             transport: fact.transport,
@@ -310,7 +311,7 @@ impl State {
             fact.position = None;
         }
         let Some(place) = self.ingresses.at_mut(ingress) else { return };
-        place.local.swap_remove(position).save(&self.site);
+        place.local.swap_remove(position).save(&self.site, self.now);
         if let Some(moved) = place.local.get(position)
             && let Some(fact) = self.facts.get_mut(&moved.index)
         {

@@ -42,14 +42,13 @@ fn look_far(visit: &Visit, subscriber: &Subscriber<'_, '_, '_>, site: &Site) {
     if let Some(place) = subscriber.transports.at(visit.transport) {
         prefetch_value(&place.transport);
     }
-    site.tables.egress_states.prefetch_word(visit.egress);
     prefetch_value(site.regions.media.egress_index(visit.egress, false));
     prefetch_value(site.regions.media.transport_wide_sequence(visit.transport));
     prefetch_value(site.regions.engine.egress_counter(visit.egress, EgressCounter::Packets));
     prefetch_value(site.regions.engine.transport_counter(visit.transport, TransportCounter::SentPackets));
 }
 
-/// The path, the keys, where the packet is noted, and where the state is stored.
+/// The path, the keys, and where the packet is noted.
 fn look_near(visit: &Visit, subscriber: &Subscriber<'_, '_, '_>, site: &Site) {
     if let Some(egress) = subscriber.egress(visit).filter(|egress| egress.plan.nack) {
         Retransmissions(EgressEntries { media: &site.regions.media, egress: visit.egress })
@@ -65,5 +64,4 @@ fn look_near(visit: &Visit, subscriber: &Subscriber<'_, '_, '_>, site: &Site) {
             prefetch(at, bytes);
         }
     }
-    site.tables.egress_states.prefetch(visit.egress);
 }

@@ -4,12 +4,16 @@ use std::collections::HashMap;
 
 use engine_base::limits::LAYERS;
 use engine_base::{IngressRef, Ssrc, TimeNs, TransportRef};
-use engine_forward::{EgressPlan, EgressState, SourceClocks};
+use engine_forward::{EgressPlan, EgressState, SourceClocks, Standing};
 use engine_table::{EgressObserved, EgressRow, Text, egress_state};
 
 use crate::observe::state_of;
 use crate::site::Site;
 use crate::transport::Transports;
+
+/// How old a stored state may become. What it says of numbers stays true for longer (`EgressState::standing`), so that a crash costs
+/// the subscriber nothing; its reports then count up to this much less.
+const SAVE_NS: u64 = 100_000_000;
 
 /// One egress that this worker serves.
 #[derive(Debug)]
@@ -25,12 +29,29 @@ pub struct Egress {
     pub next_report: TimeNs,
     pub cname: Text<54>,
     pub observed: EgressObserved,
+    pub saved: Saved,
+}
+
+/// What of the state is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Saved {
+    pub at: TimeNs,
+    pub standing: Standing,
 }
 
 impl Egress {
     /// Stores the state where a successor, of this egress or of the process, finds it.
-    pub fn save(&self, site: &Site) {
+    pub fn save(&mut self, site: &Site, now: TimeNs) {
+        self.saved = Saved { at: now, standing: self.state.standing() };
         site.tables.egress_states.publish(self.index, &self.state.checkpoint());
+    }
+
+    /// As `save`, when a successor could not go on from what is stored, or it is old.
+    #[inline]
+    pub fn save_if_due(&mut self, site: &Site, now: TimeNs) {
+        if now.since(self.saved.at) >= SAVE_NS || self.saved.standing != self.state.standing() {
+            self.save(site, now);
+        }
     }
 
     /// The layer of which it wants a key frame now. A subscriber that cannot be reached wants none: it would be wasted, and the next

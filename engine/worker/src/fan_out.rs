@@ -258,7 +258,7 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
                 // The first sender report of a run shall be early.
                 self.work.touch(egress.transport.index);
             }
-            egress.save(desk.site);
+            egress.save_if_due(desk.site, self.now);
             if egress.has_changed(&place.clocks) {
                 self.work.observe_egress(egress.index);
             }

@@ -425,9 +425,15 @@ fn a_successor_goes_on_where_the_checkpoint_and_the_index_say() {
     assert_eq!(EgressState::restore(&row, 1, index, rtx - 1), Some(subscriber.state));
     assert_eq!(EgressState::restore(&row, 2, index, 0), None);
 
+    // 102 to 104 were sent after the checkpoint.
     subscriber.state = EgressState::restore(&row, 1, index + 3, rtx + 1).unwrap();
-    assert_eq!(subscriber.all(0, [delta(102), delta(101), delta(103)]), [Own(5), Not(EgressOldLayer), Own(6)]);
+    assert_eq!(subscriber.state.newest_source(), ExtendedSequence(104));
+    assert_eq!(
+        subscriber.all(0, [delta(104), delta(105), delta(101), delta(106)]),
+        [Not(EgressOldLayer), Own(5), Not(EgressOldLayer), Own(6)]
+    );
     assert_eq!(subscriber.state.take_rtx_sequence(), ExtendedSequence(rtx + 2));
+    assert_eq!(EgressState::restore(&row, 1, u64::MAX >> 1, 0), None, "more than SRTP can count");
 }
 
 #[test]
