@@ -62,6 +62,16 @@ impl StreamMap {
         }
     }
 
+    /// Takes the SSRCs that a predecessor had learned for a layer. What is declared or learned already stays.
+    pub fn restore(&mut self, ingress: u32, layer: u8, ssrc: Ssrc, rtx_ssrc: Ssrc) {
+        for (ssrc, rtx) in [(ssrc, false), (rtx_ssrc, true)] {
+            let id = StreamId { ingress, layer, rtx };
+            if self.ssrc(id).is_none() && self.find(ssrc).is_none() {
+                self.insert(ssrc, id);
+            }
+        }
+    }
+
     /// Forgets the streams of an ingress.
     pub fn unbind(&mut self, ingress: u32) {
         let mut position = 0;

@@ -1,8 +1,9 @@
 //! Taking rows of other processes: what they say becomes transports, publishers and egresses of this worker, or ends them. Every
 //! step is by level: it looks at what is there now and may run again without harm.
 
-use engine_base::limits::ROWS_PER_TURN;
+use engine_base::limits::{LAYERS, ROWS_PER_TURN};
 use engine_base::{Drop as DropReason, Kind, TransportRef};
+use engine_forward::ingress::LayerCheckpoint;
 use engine_forward::{EgressPlan, EgressState};
 use engine_table::{Change, EgressObserved, EgressRow, IngressRow, ROW_ACTIVE, ROW_FREE, TableId, WorkerCounter};
 use zerocopy::FromZeros;
@@ -10,8 +11,9 @@ use zerocopy::FromZeros;
 use crate::egress::{Egress, Fact, Saved, Sending};
 use crate::keys::Keys;
 use crate::publisher::Publisher;
+use crate::site::Site;
 use crate::state::{State, random_u64};
-use crate::transport::Transport;
+use crate::transport::{Owned, Transport};
 
 impl State {
     /// Takes a bounded number of changed rows, then stores the adopted positions.
@@ -158,7 +160,7 @@ impl State {
 
     /// The owner of the publisher's transport has the receiving side; nobody else has.
     fn settle_ingress(&mut self, index: u32) {
-        let State { transports, ingresses, work, .. } = self;
+        let State { site, transports, ingresses, work, .. } = self;
         let Some(place) = ingresses.at_mut(index) else { return };
         let transport = place.row.and_then(|row| transports.get_mut(row.transport));
         let owned = transport.and_then(|transport| transport.owned.as_deref_mut());
@@ -168,7 +170,10 @@ impl State {
         };
         owned.streams.bind(index, row);
         owned.retry_held = true;
-        place.publisher.get_or_insert_with(|| Box::new(Publisher::new(index, row)));
+        if place.publisher.is_none() {
+            recognise(site, index, row, owned);
+            place.publisher = Some(Box::new(Publisher::new(index, row)));
+        }
         work.touch(row.transport.index);
     }
 
@@ -326,5 +331,19 @@ impl State {
     pub(crate) fn local_egress(&self, index: u32) -> Option<(u32, usize)> {
         let fact = self.facts.get(&index)?;
         Some((fact.ingress.index, fact.position? as usize))
+    }
+}
+
+/// Streams that a predecessor knew. Clients name a stream by mid and rid only until its first report comes, and the roll-over count
+/// of SRTP is never sent: without this a successor would be deaf to them.
+fn recognise(site: &Site, index: u32, row: &IngressRow, owned: &mut Owned) {
+    for layer in 0..row.layer_count.min(LAYERS as u8) {
+        let stored = site.tables.ingress_states.read(index * LAYERS as u32 + u32::from(layer));
+        let checkpoint = stored.and_then(|(_, state)| LayerCheckpoint::from_row(&state, row.generation));
+        let Some(checkpoint) = checkpoint else { continue };
+        owned.streams.restore(index, layer, checkpoint.ssrc, checkpoint.rtx_ssrc);
+        if owned.windows.find(checkpoint.ssrc).is_none() {
+            owned.windows.accept(checkpoint.ssrc, checkpoint.srtp_index());
+        }
     }
 }

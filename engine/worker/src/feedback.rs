@@ -58,11 +58,11 @@ impl State {
             }
             next = next.min(owned.arrivals.poll_timeout().unwrap_or(TimeNs::MAX));
         }
-        let clock = transport.owned.as_deref().and_then(|owned| owned.clock);
+        let Some(owned) = transport.owned.as_deref_mut() else { return next };
         for &ingress in list {
             let Some(place) = ingresses.at_mut(ingress) else { continue };
             let Some(publisher) = place.publisher.as_deref_mut() else { continue };
-            publisher.save(site, clock);
+            publisher.save(site, owned.clock, &mut owned.windows);
             let nacks = publisher.layers.iter().flatten().filter_map(|layer| layer.stream.poll_timeout());
             next = nacks.fold(next, TimeNs::min);
             place.clocks = publisher.clocks;

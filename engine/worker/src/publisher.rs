@@ -15,6 +15,7 @@ use engine_table::{
 use engine_wire::RtpPacket;
 
 use crate::site::Site;
+use crate::transport::RtpWindows;
 
 #[derive(Debug)]
 pub struct Publisher {
@@ -104,16 +105,18 @@ impl Publisher {
     }
 
     /// Stores what a successor and other workers need to know of the layers that changed.
-    pub fn save(&mut self, site: &Site, clock: Option<PublisherClock>) {
+    pub fn save(&mut self, site: &Site, clock: Option<PublisherClock>, windows: &mut RtpWindows) {
         for (number, layer) in self.layers.iter_mut().enumerate() {
             let Some(layer) = layer.as_deref_mut().filter(|layer| layer.unsaved) else { continue };
             layer.unsaved = false;
+            let index = windows.find(layer.stream.ssrc()).and_then(|window| window.highest()).unwrap_or_default();
             let checkpoint = LayerCheckpoint::new(
                 self.reference.generation,
                 &layer.stream,
                 layer.rtx_ssrc,
                 self.activity.is_active(number as u8),
                 clock,
+                (index >> 16) as u32,
             );
             let row = self.reference.index * LAYERS as u32 + number as u32;
             site.tables.ingress_states.publish(row, &checkpoint.to_row());

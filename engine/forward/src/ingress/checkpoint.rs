@@ -32,19 +32,26 @@ pub struct LayerCheckpoint {
     publisher_offset: i64,
     publisher_at: TimeNs,
     report_timestamp: RtpTimestamp,
-    reserved: u32,
+    /// Of SRTP, which the stream's own numbers do not tell after a restart.
+    roll_over: u32,
     window: [u64; WORDS],
 }
 
 const _: () = assert!(size_of::<LayerCheckpoint>() <= size_of::<StateRow>());
 
 impl LayerCheckpoint {
+    /// The newest SRTP index (RFC 3711 §3.3.1).
+    pub const fn srtp_index(&self) -> u64 {
+        (self.roll_over as u64) << 16 | self.highest & 0xffff
+    }
+
     pub fn new(
         generation: u32,
         stream: &ReceiveStream,
         rtx_ssrc: Ssrc,
         active: bool,
         publisher: Option<PublisherClock>,
+        roll_over: u32,
     ) -> Self {
         let (highest, window) = stream.window.parts();
         let report = stream.sender_report;
@@ -63,7 +70,7 @@ impl LayerCheckpoint {
             publisher_offset,
             publisher_at,
             report_timestamp: report.unwrap_or_default().timestamp,
-            reserved: 0,
+            roll_over,
             window,
         }
     }

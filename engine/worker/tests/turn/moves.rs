@@ -1,8 +1,9 @@
-use engine_base::Kind;
+use engine_base::{Kind, RtpTimestamp, SequenceNumber, Ssrc};
 use engine_srtp::Profile;
+use engine_wire::RtpHeader;
 
 use crate::forward::{pair, receive};
-use crate::peer::Peer;
+use crate::peer::{EXTENSIONS, Peer};
 use crate::stage::{Stage, vp8};
 
 /// The peer is nominated from another address on another worker, once the last move is old enough.
@@ -210,6 +211,40 @@ fn a_successor_engine_repeats_no_index() {
     assert_eq!(media.len(), 47, "{:?}", stage.all_drops());
     // Nor is anything sent twice or left out, although the stored state is up to 100 ms old.
     assert!(media.iter().zip(&media[1..]).all(|(a, b)| b.sequence.wrapping_sub(a.sequence) == 1));
+}
+
+/// Clients name a simulcast layer until it is reported on, and never send the roll-over count of SRTP.
+#[test]
+fn a_successor_engine_knows_streams_that_were_named_once() {
+    let mut stage = Stage::new(2);
+    let (mut publisher, mut subscriber) = pair(&mut stage, Profile::AeadAes128Gcm, 1);
+    let ingress = stage.add_ingress(&publisher, Kind::Video, &[]);
+    stage.add_egress(&subscriber, ingress, Kind::Video);
+    stage.settle();
+    let send = |stage: &mut Stage, publisher: &mut Peer, n: u16| {
+        let header = RtpHeader {
+            marker: true,
+            payload_type: 96,
+            sequence: SequenceNumber(65_530_u16.wrapping_add(n)),
+            timestamp: RtpTimestamp(3_000 * u32::from(n)),
+            ssrc: Ssrc(0x73),
+            ..RtpHeader::default()
+        };
+        let names: &[(u8, &[u8])] = &[(EXTENSIONS.mid, b"1"), (EXTENSIONS.rid, b"f")];
+        let names = if n < 5 { names } else { &[] };
+        let packet = publisher.seal_rtp(&header, names, &vp8(n.is_multiple_of(10), n, 500));
+        stage.inject(0, publisher, &packet);
+        stage.advance_ms(33);
+    };
+    (0..27).for_each(|n| send(&mut stage, &mut publisher, n));
+    let mut media = receive(&mut stage, &mut subscriber).media;
+    receive(&mut stage, &mut publisher);
+    stage.restart_engine();
+    stage.connect(0, &mut publisher);
+    stage.connect(1, &mut subscriber);
+    (27..47).for_each(|n| send(&mut stage, &mut publisher, n));
+    media.extend(receive(&mut stage, &mut subscriber).media);
+    assert_eq!(media.len(), 47, "{:?}", stage.all_drops());
 }
 
 #[test]
