@@ -3,7 +3,7 @@
 //! little. Run as root: `cargo bench -p engine-io --bench send_cost`.
 #![deny(unsafe_code)]
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests of frames, which use all of it")]
 #[path = "../tests/af_xdp/namespace.rs"]
 mod namespace;
 

@@ -11,10 +11,10 @@ use engine_table::EgressCounter;
 use engine_wire::rtcp::nack;
 
 #[path = "turn/peer.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests of turns, which use all of it")]
 mod peer;
 #[path = "turn/stage.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests of turns, which use all of it")]
 mod stage;
 
 use stage::{Stage, vp8};

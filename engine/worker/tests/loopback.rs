@@ -15,10 +15,10 @@ use engine_worker::{Bells, Crew, Regions, Site, Worker};
 use zerocopy::FromZeros;
 
 #[path = "turn/peer.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests of turns, which use all of it")]
 mod peer;
 #[path = "turn/stage.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests of turns, which use all of it")]
 mod stage;
 
 use peer::Peer;

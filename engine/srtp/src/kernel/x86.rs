@@ -23,7 +23,7 @@ pub(crate) use vaes512::Vaes512;
 macro_rules! instruction {
     ($call:expr) => {{
         // SAFETY: invariant 2 of `x86`.
-        #[allow(unused_unsafe)]
+        #[allow(unused_unsafe, reason = "some intrinsics are safe to call where their features are enabled")]
         unsafe {
             $call
         }
