@@ -5,11 +5,14 @@ use engine_base::limits::{LAYERS, ROWS_PER_TURN};
 use engine_base::{Drop as DropReason, Kind, TransportRef};
 use engine_forward::ingress::LayerCheckpoint;
 use engine_forward::{EgressPlan, EgressState};
-use engine_table::{Change, EgressObserved, EgressRow, IngressRow, ROW_ACTIVE, ROW_FREE, TableId, WorkerCounter};
+use engine_table::{
+    Change, EgressObserved, EgressRow, IngressRow, ROW_ACTIVE, ROW_FREE, TableId, TransportObserved, WorkerCounter,
+};
 use zerocopy::FromZeros;
 
 use crate::egress::{Egress, Fact, Saved, Sending};
 use crate::keys::Keys;
+use crate::link::Link;
 use crate::publisher::Publisher;
 use crate::site::Site;
 use crate::state::{State, random_u64};
@@ -25,6 +28,13 @@ impl State {
             self.site.count(WorkerCounter::RowsTaken, 1);
         }
         self.rows.store_adopted(&self.site);
+    }
+
+    /// Takes all rows there are, before the first packet: a successor knows its sessions when it reads what waits in its sockets.
+    pub(crate) fn take_all_rows(&mut self) {
+        while self.rows.scans() {
+            self.take_rows();
+        }
     }
 
     fn take_row(&mut self, change: Change) {
@@ -54,9 +64,27 @@ impl State {
         let (Some(row), Some(place)) = (active, self.transports.place(index)) else { return };
         match &mut place.transport {
             Some(transport) => transport.update(&row),
-            none => *none = Some(Transport::new(&row, index)),
+            none => {
+                *none = Some(Transport::new(&row, index));
+                self.resume(TransportRef::new(index, row.generation));
+            }
         }
         self.settle_transport(index);
+    }
+
+    /// Owns a transport that the predecessor of this very worker owned, without waiting for the client's next check: that may be
+    /// 2.5 s away.
+    fn resume(&mut self, reference: TransportRef) {
+        let State { site, transports, addresses, now, .. } = self;
+        let stored = site.tables.transports_observed.read(reference.index).map(|(_, row)| row);
+        let mine = |row: &TransportObserved| row.generation == reference.generation && u32::from(row.owner) == site.me;
+        let link = stored.filter(mine).and_then(|row| Link::restore(&row, *now));
+        let (Some(link), Some(transport)) = (link, transports.get_mut(reference)) else { return };
+        let in_reach = (link.pair.socket as usize) < site.node.address_count as usize;
+        if in_reach && site.crew.claim(reference, site.me) == Some(site.me) && addresses.insert(link.pair, reference) {
+            transport.sources.push(link.pair);
+            transport.owned = Some(Owned::new(link));
+        }
     }
 
     fn end_transport(&mut self, reference: TransportRef) {
@@ -342,8 +370,11 @@ fn recognise(site: &Site, index: u32, row: &IngressRow, owned: &mut Owned) {
         let checkpoint = stored.and_then(|(_, state)| LayerCheckpoint::from_row(&state, row.generation));
         let Some(checkpoint) = checkpoint else { continue };
         owned.streams.restore(index, layer, checkpoint.ssrc, checkpoint.rtx_ssrc);
-        if owned.windows.find(checkpoint.ssrc).is_none() {
-            owned.windows.accept(checkpoint.ssrc, checkpoint.srtp_index());
+        let streams = [(checkpoint.ssrc, checkpoint.srtp_index()), (checkpoint.rtx_ssrc, checkpoint.rtx_srtp_index)];
+        for (ssrc, index) in streams {
+            if index != 0 && owned.windows.find(ssrc).is_none() {
+                owned.windows.accept(ssrc, index);
+            }
         }
     }
 }

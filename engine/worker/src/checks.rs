@@ -7,7 +7,7 @@ use engine_table::TransportCounter;
 use zerocopy::IntoBytes;
 
 use crate::addresses::Pair;
-use crate::link::{Nomination, Wish};
+use crate::link::{Link, Nomination, Wish};
 use crate::records::{Addressed, kind};
 use crate::state::State;
 use crate::stun;
@@ -90,7 +90,7 @@ impl State {
     fn begin_ownership(&mut self, reference: TransportRef, wish: Wish) {
         let Some(transport) = self.transports.get_mut(reference) else { return };
         if transport.owned.is_none() {
-            transport.owned = Some(Owned::new(wish.pair, wish.credentials, self.now));
+            transport.owned = Some(Owned::new(Link::new(wish.pair, wish.credentials, self.now)));
             self.settle_transport(reference.index);
         }
     }

@@ -2,7 +2,7 @@
 
 use engine_base::TimeNs;
 use engine_base::limits::{DISCONNECTED_AFTER_MS, FAILED_AFTER_MS};
-use engine_table::transport_state;
+use engine_table::{SocketAddress, TransportObserved, transport_state};
 
 use crate::addresses::Pair;
 
@@ -64,6 +64,19 @@ impl Link {
             no_trains_until: TimeNs::ZERO,
             wish: None,
         }
+    }
+
+    /// Goes on along the path that a predecessor published. `None` when it had none, or the client was already given up.
+    pub fn restore(row: &TransportObserved, now: TimeNs) -> Option<Self> {
+        let given_up = now.since(row.last_check) / 1_000_000 >= FAILED_AFTER_MS;
+        let alive = matches!(row.state, transport_state::CONNECTED | transport_state::DISCONNECTED);
+        if !alive || given_up || row.remote == SocketAddress::NONE {
+            return None;
+        }
+        let pair = Pair { remote: row.remote, socket: row.socket };
+        // Its silence counts anew: while nobody listened the client cannot have been heard.
+        let link = Self::new(pair, row.credentials & 1, now);
+        Some(Self { nominated: true, moves: row.moves, state: transport_state::CONNECTED, ..link })
     }
 
     /// An authenticated packet came. Returns true when that brings the transport back.
@@ -136,7 +149,7 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use engine_table::SocketAddress;
+    use zerocopy::FromZeros;
 
     use super::*;
 
@@ -201,5 +214,22 @@ mod tests {
         assert_eq!((link.state, link.poll_timeout()), (transport_state::FAILED, TimeNs::MAX));
         assert!(link.hear(START.add_ms(20_000)));
         assert_eq!(link.state, transport_state::CONNECTED);
+    }
+
+    #[test]
+    fn a_successor_goes_on_along_a_path_that_was_in_use() {
+        let remote = SocketAddress::new(([192, 0, 2, 1], 7).into());
+        let (state, moves, last_check) = (transport_state::CONNECTED, 3, START);
+        let row = TransportObserved { state, remote, socket: 2, moves, last_check, ..TransportObserved::new_zeroed() };
+        let mut link = Link::restore(&row, START.add_ms(14_999)).unwrap();
+        assert_eq!((link.pair, link.nominated, link.moves), (Pair { remote, socket: 2 }, true, 3));
+        let repeated = Wish { worker: 0, pair: link.pair, credentials: 0 };
+        assert_eq!(link.nominate(repeated, 0, START.add_ms(15_000)), Nomination::Unchanged);
+        assert!(Link::restore(&row, START.add_ms(15_000)).is_none(), "nobody was heard for too long");
+        let now = START.add_ms(1);
+        for state in [transport_state::CHECKING, transport_state::FAILED] {
+            assert!(Link::restore(&TransportObserved { state, ..row }, now).is_none());
+        }
+        assert!(Link::restore(&TransportObserved { remote: SocketAddress::NONE, ..row }, now).is_none());
     }
 }

@@ -109,14 +109,14 @@ impl Publisher {
         for (number, layer) in self.layers.iter_mut().enumerate() {
             let Some(layer) = layer.as_deref_mut().filter(|layer| layer.unsaved) else { continue };
             layer.unsaved = false;
-            let index = windows.find(layer.stream.ssrc()).and_then(|window| window.highest()).unwrap_or_default();
+            let mut newest = |ssrc| windows.find(ssrc).and_then(|window| window.highest()).unwrap_or_default();
             let checkpoint = LayerCheckpoint::new(
                 self.reference.generation,
                 &layer.stream,
-                layer.rtx_ssrc,
+                (layer.rtx_ssrc, newest(layer.rtx_ssrc)),
                 self.activity.is_active(number as u8),
                 clock,
-                (index >> 16) as u32,
+                newest(layer.stream.ssrc()),
             );
             let row = self.reference.index * LAYERS as u32 + number as u32;
             site.tables.ingress_states.publish(row, &checkpoint.to_row());

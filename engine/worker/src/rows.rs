@@ -68,6 +68,11 @@ impl Rows {
         }
     }
 
+    /// True until the first scan of everything has ended, and while a log was lost.
+    pub fn scans(&self) -> bool {
+        self.signaling.scan.is_some() || self.courier.scan.is_some()
+    }
+
     /// True while rows wait to be taken.
     pub fn has_work(&self) -> bool {
         [&self.signaling, &self.courier].iter().any(|feed| feed.scan.is_some() || feed.reader.is_behind())

@@ -134,9 +134,9 @@ impl Transport {
 }
 
 impl Owned {
-    pub fn new(pair: Pair, credentials: u8, now: TimeNs) -> Box<Self> {
+    pub fn new(link: Link) -> Box<Self> {
         Box::new(Self {
-            link: Link::new(pair, credentials, now),
+            link,
             rtcp_windows: RtcpWindows::default(),
             windows: RtpWindows::default(),
             streams: StreamMap::default(),

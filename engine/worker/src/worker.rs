@@ -29,6 +29,8 @@ pub struct Worker<P> {
     port: P,
     state: State,
     counted: PortCounters,
+    /// Turns have begun.
+    started: bool,
 }
 
 impl<P: Port> Worker<P> {
@@ -39,7 +41,7 @@ impl<P: Port> Worker<P> {
 
     /// As `new`, with the eventfds of courier and signaling.
     pub fn with_bells(port: P, site: Site, bells: Bells, mailbox: Receiver<Moved>, now: TimeNs) -> Self {
-        Self { port, state: State::new(site, bells, mailbox, now), counted: PortCounters::default() }
+        Self { port, state: State::new(site, bells, mailbox, now), counted: PortCounters::default(), started: false }
     }
 
     /// Turns until `stop` is set and the worker is woken. `clock` reads CLOCK_MONOTONIC.
@@ -59,6 +61,9 @@ impl<P: Port> Worker<P> {
         state.now = now;
         if state.has_letters() {
             state.open_mailbox();
+        }
+        if !std::mem::replace(&mut self.started, true) {
+            state.take_all_rows();
         }
         state.take_rows();
         state.take_records(self.port.sender());

@@ -75,6 +75,9 @@ pub struct LoadArguments {
     /// SRTP profile that is offered: aes-cm (as browsers), gcm-128 or gcm-256.
     #[arg(long, default_value = "aes-cm")]
     srtp: Srtp,
+    /// Of this many packets one is decrypted, checked and its latency recorded.
+    #[arg(long, default_value_t = SAMPLE_EVERY)]
+    sample_every: u16,
     /// Threads that receive.
     #[arg(long, default_value_t = 1)]
     threads: u32,
@@ -159,7 +162,7 @@ fn scenario(arguments: &LoadArguments) -> Result<Scenario> {
         publishers: publishers(arguments),
         subscribers: SubscriberGroup {
             count: arguments.subscribers,
-            sample_every: SAMPLE_EVERY,
+            sample_every: arguments.sample_every,
             threads: arguments.threads,
         },
         bystanders: None,

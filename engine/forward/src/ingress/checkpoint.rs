@@ -34,6 +34,8 @@ pub struct LayerCheckpoint {
     report_timestamp: RtpTimestamp,
     /// Of SRTP, which the stream's own numbers do not tell after a restart.
     roll_over: u32,
+    /// Newest SRTP index of the RTX stream, 0 before its first packet.
+    pub rtx_srtp_index: u64,
     window: [u64; WORDS],
 }
 
@@ -45,13 +47,14 @@ impl LayerCheckpoint {
         (self.roll_over as u64) << 16 | self.highest & 0xffff
     }
 
+    /// **Input**: `rtx` has the RTX stream's SSRC and newest SRTP index; `srtp_index` is the stream's own.
     pub fn new(
         generation: u32,
         stream: &ReceiveStream,
-        rtx_ssrc: Ssrc,
+        rtx: (Ssrc, u64),
         active: bool,
         publisher: Option<PublisherClock>,
-        roll_over: u32,
+        srtp_index: u64,
     ) -> Self {
         let (highest, window) = stream.window.parts();
         let report = stream.sender_report;
@@ -60,7 +63,7 @@ impl LayerCheckpoint {
         Self {
             generation,
             ssrc: stream.ssrc,
-            rtx_ssrc,
+            rtx_ssrc: rtx.0,
             flags: flag(active, ACTIVE) | flag(report.is_some(), HAS_REPORT) | flag(publisher.is_some(), HAS_PUBLISHER),
             highest,
             base: stream.base,
@@ -70,7 +73,8 @@ impl LayerCheckpoint {
             publisher_offset,
             publisher_at,
             report_timestamp: report.unwrap_or_default().timestamp,
-            roll_over,
+            roll_over: (srtp_index >> 16) as u32,
+            rtx_srtp_index: rtx.1,
             window,
         }
     }

@@ -139,11 +139,11 @@ fn a_successor_knows_what_came_and_other_workers_the_clocks() {
     }
     stream.handle_sender_report(&SenderInfo { ntp: NtpTime(5 << 32), ..SenderInfo::default() }, TimeNs::from_ms(7));
     let publisher = Some(PublisherClock::from_parts(-9, TimeNs::from_ms(7)));
-    let row = LayerCheckpoint::new(3, &stream, Ssrc(2), true, publisher, 7).to_row();
+    let row = LayerCheckpoint::new(3, &stream, (Ssrc(2), 0x1_0002), true, publisher, 0x7_000e).to_row();
     assert_eq!(LayerCheckpoint::from_row(&row, 4), None);
     let checkpoint = LayerCheckpoint::from_row(&row, 3).unwrap();
     let mut successor = checkpoint.restore(Kind::Video, 90_000, true);
-    assert_eq!(checkpoint.srtp_index(), 0x7_000e);
+    assert_eq!((checkpoint.srtp_index(), checkpoint.rtx_srtp_index), (0x7_000e, 0x1_0002));
     assert_eq!((checkpoint.ssrc, checkpoint.rtx_ssrc, successor.ssrc()), (Ssrc(1), Ssrc(2), Ssrc(1)));
     assert_eq!(successor.receive(&packet(11, 9)), Arrival::Duplicate);
     assert_eq!(successor.receive(&packet(12, 9)), fresh(0x1_000c));
@@ -157,7 +157,7 @@ fn a_successor_knows_what_came_and_other_workers_the_clocks() {
 
 #[test]
 fn an_empty_checkpoint_begins_a_stream() {
-    let row = LayerCheckpoint::new(1, &stream(), Ssrc(2), false, None, 0).to_row();
+    let row = LayerCheckpoint::new(1, &stream(), (Ssrc(2), 0), false, None, 0).to_row();
     let mut successor = LayerCheckpoint::from_row(&row, 1).unwrap().restore(Kind::Video, 90_000, true);
     assert_eq!(successor.receive(&packet(7, 0)), fresh(0x1_0007));
     assert_eq!(LayerCheckpoint::from_row(&engine_table::StateRow { words: [0; 28] }, 0), None);

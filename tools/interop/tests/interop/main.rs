@@ -5,6 +5,7 @@ mod backup_codec;
 mod both_ways;
 mod courier_kill;
 mod demo_page;
+mod engine_kill;
 mod http_surface;
 mod membership;
 mod node_life;

@@ -94,11 +94,12 @@ fn sums(text: &mut String, trial: &Trial) {
         let ms = |quantile| tally.latency.value_at_quantile(quantile) as f64 / 1e6;
         let _ = writeln!(
             text,
-            "latency p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms ({} packets sampled)",
+            "latency p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms ({} packets sampled)",
             ms(0.5),
             ms(0.9),
             ms(0.99),
             ms(0.999),
+            ms(1.0),
             tally.latency.len()
         );
     }
@@ -153,7 +154,14 @@ pub fn json(url: &str, room: &str, trial: &Trial) -> Value {
         "interrupted": trial.is_interrupted,
         "srtp_profile": tally.profile.map(profile_name),
         "participants": trial.accounts.iter().map(account).collect::<Vec<_>>(),
-        "latency_us": {"samples": tally.latency.len(), "p50": us(0.5), "p90": us(0.9), "p99": us(0.99), "p999": us(0.999)},
+        "latency_us": {
+            "samples": tally.latency.len(),
+            "p50": us(0.5),
+            "p90": us(0.9),
+            "p99": us(0.99),
+            "p999": us(0.999),
+            "max": us(1.0),
+        },
         "received_packets": tally.received_packets,
         "lost": tally.sequences.lost(),
         "repeated": tally.sequences.repeated,
