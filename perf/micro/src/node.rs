@@ -31,7 +31,7 @@ pub struct Node<P: Port> {
     pub regions: Regions,
     publisher: SendContext,
     sequence: u64,
-    picture: u16,
+    frame: u32,
 }
 
 impl<P: Port> Node<P> {
@@ -53,7 +53,7 @@ impl<P: Port> Node<P> {
         let worker = Worker::new(port, site, mailbox, now);
         let publisher =
             SendContext::new(&master(0, case.srtp.profile(), false)?).map_err(|error| anyhow!("{error}"))?;
-        let mut node = Self { worker, now, regions, publisher, sequence: 1_000, picture: 0 };
+        let mut node = Self { worker, now, regions, publisher, sequence: 1_000, frame: 0 };
         for index in 0..count {
             node.add_transport(index, case.srtp.profile())?;
         }
@@ -166,14 +166,15 @@ impl<P: Port> Node<P> {
 
     /// Lets one frame of the publisher arrive. **Input**: payload bytes of each of its packets.
     pub fn inject_frame(&mut self, packets: u32, payload_bytes: usize, key: bool) -> Result<()> {
-        self.picture = (self.picture + 1) & 0x7fff;
+        self.frame = self.frame.wrapping_add(1);
+        let picture_id = self.frame as u16 & 0x7fff;
         for position in 0..packets {
             let mut out = [0; 1_600];
             let header = RtpHeader {
                 marker: position + 1 == packets,
                 payload_type: 96,
                 sequence: SequenceNumber(self.sequence as u16),
-                timestamp: RtpTimestamp(u32::from(self.picture).wrapping_mul(3_000)),
+                timestamp: RtpTimestamp(self.frame.wrapping_mul(3_000)),
                 ssrc: Ssrc(SSRC),
                 ..RtpHeader::default()
             };
@@ -183,7 +184,7 @@ impl<P: Port> Node<P> {
                 .map_err(|error| anyhow!("{error:?}"))?;
             let payload = &mut out[length..length + payload_bytes];
             payload.fill(0x5a);
-            let [high, low] = self.picture.to_be_bytes();
+            let [high, low] = picture_id.to_be_bytes();
             payload[..5].copy_from_slice(&[
                 0x80 | u8::from(position == 0) << 4,
                 0x80,
