@@ -104,7 +104,10 @@ fn cpu(processes: &[Process], steady: &Snapshot, measured: &Snapshot, outcome: &
 fn memory(processes: &[Process], scenario: &Scenario, watch: &Watch<'_>) -> MemoryReport {
     let bytes = |phase| watch.at(phase).pss_bytes.iter().sum::<u64>();
     let (one, all) = (bytes(Phase::First), bytes(Phase::Measured));
-    let others = i64::from(scenario.subscribers.count) - 1;
+    let others = match scenario.is_conference() {
+        true => i64::from(scenario.publisher_count()),
+        false => i64::from(scenario.subscribers.count) - 1,
+    };
     let by_process = processes.iter().zip(watch.at(Phase::Measured).pss_bytes);
     MemoryReport {
         idle_bytes: bytes(Phase::Idle),
@@ -139,7 +142,7 @@ fn joins(processes: &[Process], watch: &Watch<'_>, outcome: &Outcome) -> JoinRep
 fn loss(has_ctl: bool, scenario: &Scenario, steady: &Snapshot, measured: &Snapshot, outcome: &Outcome) -> LossReport {
     let tally = &outcome.steady.tally;
     let (rings, drops) = ctl::difference(&measured.drops, &steady.drops).into_iter().partition(ctl::is_ring_overflow);
-    let receivers = f64::from(scenario.subscribers.count);
+    let due = tally.sent_packets * u64::from(scenario.receiver_count()) - tally.sent_by_receivers;
     LossReport {
         server_drops: has_ctl.then_some(drops),
         ring_overflows: has_ctl.then_some(rings),
@@ -150,8 +153,7 @@ fn loss(has_ctl: bool, scenario: &Scenario, steady: &Snapshot, measured: &Snapsh
         repeated: tally.sequences.repeated,
         reordered: tally.sequences.reordered,
         silent_streams: tally.silent_streams,
-        delivered: (!scenario.has_simulcast())
-            .then(|| tally.received_packets as f64 / (tally.sent_packets.max(1) as f64 * receivers)),
+        delivered: (!scenario.has_simulcast()).then(|| tally.received_packets as f64 / due.max(1) as f64),
     }
 }
 

@@ -52,7 +52,7 @@ pub enum Command {
 /// What other threads see of all crews of a load.
 pub struct Shared {
     pub joined: AtomicU32,
-    /// Subscribers with media on every stream.
+    /// Receivers with media on every stream.
     pub with_media: AtomicU32,
     pub failed: AtomicU32,
     pub failures: Mutex<Vec<String>>,

@@ -30,7 +30,7 @@ pub struct Progress {
     /// Of those asked to join.
     pub asked: u32,
     pub joined: u32,
-    /// Subscribers with media on every stream.
+    /// Receivers with media on every stream.
     pub with_media: u32,
     pub failed: u32,
 }

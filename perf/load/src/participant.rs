@@ -122,13 +122,17 @@ impl Participant {
         links.into_iter().flatten().find_map(|link| Some(link.socket.as_ref()?.remote))
     }
 
-    /// Connected on all connections, all tracks accepted, all streams announced.
+    /// Connected on all connections; all own tracks accepted or, without any, all streams announced: who publishes may join before
+    /// the others, of whose tracks LiveKit tells only once they send.
     pub fn has_joined(&self) -> bool {
-        let publishes = self.publisher.as_ref().is_none_or(|link| link.connection.is_connected());
-        self.subscriber.connection.is_connected()
-            && publishes
-            && self.publications.iter().all(|(_, publication)| publication.is_accepted())
-            && self.reception.stream_count() >= self.plan.streams
+        let is_ready = match &self.publisher {
+            Some(link) => {
+                let mut publications = self.publications.iter();
+                link.connection.is_connected() && publications.all(|(_, publication)| publication.is_accepted())
+            }
+            None => self.reception.stream_count() >= self.plan.streams,
+        };
+        is_ready && self.subscriber.connection.is_connected()
     }
 
     pub fn has_media(&self) -> bool {
@@ -447,6 +451,7 @@ impl Participant {
             return;
         }
         let mut failures = 0;
+        let before = scope.tally.sent_packets;
         let mut outlet = Outlet {
             connection,
             transport_sequence: &mut self.transport_sequence,
@@ -456,6 +461,9 @@ impl Participant {
         };
         publications.iter_mut().for_each(|(_, publication)| publication.handle_timeout(scope.now, &mut outlet));
         scope.tally.send_failures += failures;
+        if self.plan.streams > 0 {
+            scope.tally.sent_by_receivers += scope.tally.sent_packets - before;
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The phases of a run: publishers, one subscriber, the other subscribers, a steady time that is measured.
+//! The phases of a run: publishers, one subscriber, the other subscribers, a steady time that is measured. Where everybody publishes,
+//! the publishers' joins are those that are measured.
 
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,9 @@ const MEDIA_WAIT: Duration = Duration::from_secs(20);
 pub enum Phase {
     /// Nobody has joined but bystanders.
     Idle,
-    /// Publishers send to one subscriber.
+    /// Publishers send to one subscriber. In a conference, nobody has joined.
     First,
-    /// The other subscribers begin to join; without media when the scenario says so.
+    /// The other subscribers, or everyone of a conference, begin to join; without media when the scenario says so.
     Joining,
     Joined,
     /// Everyone has media and the warm-up is over: the measurement begins right after.
@@ -42,7 +43,7 @@ pub trait Observer {
     fn is_interrupted(&self) -> bool;
 }
 
-/// Joins of the subscribers but the first.
+/// Joins of the subscribers but the first, or of everyone in a conference.
 #[derive(Clone, Debug)]
 pub struct Joins {
     pub count: u32,
@@ -82,29 +83,37 @@ pub fn run(server: &Server, scenario: &Scenario, observer: &mut dyn Observer) ->
     }
     stage.observer.enter(Phase::Idle)?;
     let publishers = scenario.publisher_count();
-    stage.join(&mut load, "publishers join", publishers, Load::join_publisher)?;
-    load.set_media(true);
-    stage.join(&mut load, "first subscriber joins", 1, Load::join_subscriber)?;
-    stage.wait_for_media(&load, 1)?;
-    stage.sleep("one subscriber", SETTLE)?;
+    if !scenario.is_conference() {
+        stage.join(&mut load, "publishers join", publishers, Load::join_publisher)?;
+        load.set_media(true);
+        stage.join(&mut load, "first subscriber joins", 1, Load::join_subscriber)?;
+        stage.wait_for_media(&load, scenario.subscribing_publishers() + 1)?;
+        stage.sleep("one subscriber", SETTLE)?;
+    }
     stage.observer.enter(Phase::First)?;
 
     load.set_media(scenario.joins.media);
-    if !scenario.joins.media {
+    if !scenario.joins.media && !scenario.is_conference() {
         stage.sleep("media stops", SETTLE)?;
     }
-    let others = scenario.subscribers.count - 1;
     stage.observer.enter(Phase::Joining)?;
     let began = Instant::now();
-    stage.join(&mut load, "subscribers join", others, Load::join_subscriber)?;
+    let count = if scenario.is_conference() {
+        stage.join(&mut load, "everyone joins", publishers, Load::join_publisher)?;
+        publishers
+    } else {
+        let others = scenario.subscribers.count - 1;
+        stage.join(&mut load, "subscribers join", others, Load::join_subscriber)?;
+        others
+    };
     let seconds = began.elapsed().as_secs_f64();
     stage.observer.enter(Phase::Joined)?;
 
     load.set_media(true);
-    stage.wait_for_media(&load, scenario.subscribers.count)?;
+    stage.wait_for_media(&load, scenario.receiver_count())?;
     let times = load.join_times();
     let joins = Joins {
-        count: others,
+        count,
         seconds,
         with_media: scenario.joins.media,
         joined: times.joined,
@@ -166,17 +175,17 @@ impl Stage<'_> {
         }
     }
 
-    fn wait_for_media(&mut self, load: &Load, subscribers: u32) -> Result<()> {
+    fn wait_for_media(&mut self, load: &Load, receivers: u32) -> Result<()> {
         let began = Instant::now();
         loop {
             let Progress { with_media, .. } = load.progress();
-            self.observer.progress("media arrives", with_media.into(), subscribers.into());
-            if with_media >= subscribers {
+            self.observer.progress("media arrives", with_media.into(), receivers.into());
+            if with_media >= receivers {
                 return Ok(());
             }
             load.check()?;
             if began.elapsed() > MEDIA_WAIT {
-                bail!("only {with_media} of {subscribers} subscribers have media after {} s", MEDIA_WAIT.as_secs());
+                bail!("only {with_media} of {receivers} receivers have media after {} s", MEDIA_WAIT.as_secs());
             }
             self.pause(POLL)?;
         }

@@ -245,6 +245,20 @@ impl Scenario {
         self.publisher_count() + self.subscribers.count + self.bystanders.map_or(0, |bystanders| bystanders.count)
     }
 
+    /// Who receives: subscribers, and publishers that subscribe.
+    pub fn receiver_count(&self) -> u32 {
+        self.subscribing_publishers() + self.subscribers.count
+    }
+
+    pub fn subscribing_publishers(&self) -> u32 {
+        self.publishers.iter().filter(|group| group.subscribe).map(|group| group.count).sum()
+    }
+
+    /// Whether everybody publishes, so that there are no joins but theirs.
+    pub fn is_conference(&self) -> bool {
+        self.subscribers.count == 0
+    }
+
     /// Tracks of all publishers: what each subscriber receives.
     pub fn track_count(&self) -> u32 {
         self.publishers.iter().map(|group| group.count * group.tracks()).sum()
@@ -261,7 +275,6 @@ impl Scenario {
 
     /// Whether every value is within its bounds and somebody sends to somebody; read ones are.
     pub fn check(&self) -> Result<()> {
-        within("subscribers.count", self.subscribers.count, 1, PARTICIPANTS_MAX)?;
         if let Some(junk) = &self.junk {
             within("junk.per_second", junk.per_second, 1, 1_000_000)?;
             within("junk.sources", junk.sources, 1, 4_096)?;
@@ -269,7 +282,12 @@ impl Scenario {
         if self.publishers.is_empty() {
             bail!("nobody publishes; add a [[publishers]] table");
         }
-        self.check_bounds()
+        self.check_bounds()?;
+        let listeners = self.subscribing_publishers();
+        if self.is_conference() && (listeners == 0 || self.publisher_count() < 2) {
+            bail!("nobody receives; raise subscribers.count, or let several publishers `subscribe`");
+        }
+        Ok(())
     }
 
     /// Whether every value is within its bounds; one side may be empty.
@@ -367,12 +385,23 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_refused_with_its_key_and_bounds() {
-        let text = SMALL.replace("count = 10", "count = 0");
+        let text = SMALL.replace("count = 10", "count = 20_001");
         let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
-        assert!(error.contains("subscribers.count is 0; it must be between 1 and 20000"), "{error}");
+        assert!(error.contains("subscribers.count is 20001; it must be between 0 and 20000"), "{error}");
         let text = SMALL.replace("[publishers.audio]", "[publishers.audio]\nbitrate = 5");
         let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
         assert!(error.contains("publishers.audio.bitrate is 5"), "{error}");
+    }
+
+    #[test]
+    fn somebody_receives() {
+        let alone = SMALL.replace("count = 10", "count = 0");
+        let error = format!("{:#}", Scenario::parse(&alone).unwrap_err());
+        assert!(error.contains("nobody receives"), "{error}");
+        let scenario = Scenario::parse(&alone.replace("count = 2", "count = 2\nsubscribe = true")).unwrap();
+        assert!(scenario.is_conference());
+        assert_eq!((scenario.receiver_count(), scenario.subscribing_publishers()), (2, 2));
+        assert_eq!(Scenario::parse(SMALL).unwrap().receiver_count(), 10);
     }
 
     #[test]

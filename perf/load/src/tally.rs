@@ -13,6 +13,8 @@ const DIGITS: u8 = 3;
 pub struct Tally {
     /// RTP packets sent by publishers, retransmissions not counted.
     pub sent_packets: u64,
+    /// Of these, by publishers that receive too: nobody gets a packet of its own back.
+    pub sent_by_receivers: u64,
     /// Datagrams that the socket did not take.
     pub send_failures: u64,
     pub key_frames: u64,
@@ -45,6 +47,7 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             sent_packets: 0,
+            sent_by_receivers: 0,
             send_failures: 0,
             key_frames: 0,
             key_frame_requests: 0,
@@ -80,6 +83,7 @@ pub fn histogram() -> Histogram<u64> {
 impl Tally {
     pub fn add(&mut self, other: &Self) {
         self.sent_packets += other.sent_packets;
+        self.sent_by_receivers += other.sent_by_receivers;
         self.send_failures += other.send_failures;
         self.key_frames += other.key_frames;
         self.key_frame_requests += other.key_frame_requests;
