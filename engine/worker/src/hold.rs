@@ -1,14 +1,12 @@
-//! How long video may wait for more packets to the same subscribers: not at all while the worker is idle, a configured time when it
+//! How long video may wait for more packets to the same subscribers: not at all while the worker has time, a configured time when it
 //! is loaded, because a train of nine costs a fifth of nine sends. Audio never waits.
 //!
 //! All or nothing: libwebrtc paces a frame in ticks of 5 ms, so that a shorter wait delays one camera's packets and joins none.
 
 use engine_base::TimeNs;
 
-/// From this share of a core on packets are held, below the other no longer. On a core of 2020 the first is about 80 subscribers of
-/// one 2.5 Mbit/s camera.
-const LOAD_BEGIN: f64 = 0.06;
-const LOAD_END: f64 = 0.03;
+/// Once packets are held they are until the load is this much lower: holding saves a third of it.
+const END_SHARE: f64 = 0.5;
 /// The load is measured over windows of this length, each of which counts one quarter.
 const WINDOW_NS: u64 = 50_000_000;
 const NEW_SHARE: f64 = 0.25;
@@ -18,6 +16,8 @@ pub const PACKETS_ENOUGH: usize = 32;
 #[derive(Debug)]
 pub struct Hold {
     max_ns: u64,
+    /// Share of a core from which on packets are held.
+    begin: f64,
     window_begin: TimeNs,
     busy_ns: u64,
     /// Share of a core.
@@ -26,8 +26,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub fn new(max_ns: u64, now: TimeNs) -> Self {
-        Self { max_ns, window_begin: now, busy_ns: 0, load: 0.0, now_ns: 0 }
+    /// **Input**: `begin_percent` of a core; 0 holds always.
+    pub fn new(max_ns: u64, begin_percent: u32, now: TimeNs) -> Self {
+        Self { max_ns, begin: f64::from(begin_percent) / 100.0, window_begin: now, busy_ns: 0, load: 0.0, now_ns: 0 }
     }
 
     /// A turn that ended at `now` took `busy_ns`.
@@ -41,9 +42,9 @@ impl Hold {
         // An idle worker sleeps through windows: they count as the one that ends now.
         self.load += NEW_SHARE * (load - self.load);
         (self.window_begin, self.busy_ns) = (now, 0);
-        if self.load >= LOAD_BEGIN {
+        if self.load >= self.begin {
             self.now_ns = self.max_ns;
-        } else if self.load < LOAD_END {
+        } else if self.load < self.begin * END_SHARE {
             self.now_ns = 0;
         }
     }
@@ -66,17 +67,23 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_worker_holds_nothing_and_a_loaded_one_everything() {
-        let mut hold = Hold::new(5_000_000, TimeNs::ZERO);
-        assert_eq!(run(&mut hold, 0, 2_000, 0.04), 0);
+    fn a_worker_with_time_holds_nothing_and_a_loaded_one_everything() {
+        let mut hold = Hold::new(5_000_000, 30, TimeNs::ZERO);
+        assert_eq!(run(&mut hold, 0, 2_000, 0.29), 0);
         assert_eq!(run(&mut hold, 2_000, 2_000, 0.9), 5_000_000);
-        assert_eq!(run(&mut hold, 4_000, 2_000, 0.04), 5_000_000, "between the two it stays as it was");
-        assert_eq!(run(&mut hold, 6_000, 2_000, 0.01), 0);
+        assert_eq!(run(&mut hold, 4_000, 2_000, 0.16), 5_000_000, "between the two it stays as it was");
+        assert_eq!(run(&mut hold, 6_000, 2_000, 0.14), 0);
+    }
+
+    #[test]
+    fn at_0_percent_packets_are_always_held() {
+        let mut hold = Hold::new(5_000_000, 0, TimeNs::ZERO);
+        assert_eq!(run(&mut hold, 0, 100, 0.0), 5_000_000);
     }
 
     #[test]
     fn no_hold_is_configured() {
-        let mut hold = Hold::new(0, TimeNs::ZERO);
+        let mut hold = Hold::new(0, 30, TimeNs::ZERO);
         assert_eq!(run(&mut hold, 0, 1_000, 1.0), 0);
     }
 }

@@ -71,7 +71,7 @@ impl State {
             log: site.regions.engine.log(site.me),
             work: Work::new(limits.transports, limits.ingresses, limits.egresses),
             sealer: Sealer::new(),
-            hold: Hold::new(u64::from(site.node.video_hold_us) * 1_000, now),
+            hold: Hold::new(u64::from(site.node.video_hold_us) * 1_000, site.node.video_hold_load, now),
             site,
         }
     }

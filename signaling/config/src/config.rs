@@ -285,6 +285,8 @@ pub struct MillraceConfig {
     pub xdp_interface: Option<String>,
     /// Longest time, in ms, that a loaded worker keeps video back so that more packets leave in one send; 0 for none.
     pub video_hold_ms: u32,
+    /// Percentage of its core from which on a worker counts as loaded; 0 for always.
+    pub video_hold_load: u32,
     /// Sockets of each address family that are connected to one subscriber each, over all workers: a send through one costs a fifth less.
     pub connected_sockets: u32,
 }
@@ -319,6 +321,8 @@ impl PacketIo {
 impl MillraceConfig {
     /// One tick of libwebrtc's pacer: what a publisher sends together has come by then, and more delay buys little.
     pub const VIDEO_HOLD_MS_MAX: u32 = 5;
+    /// Below it, a send saved is of less use than 5 ms.
+    pub const VIDEO_HOLD_LOAD: u32 = 30;
     /// On one port; every datagram of a stranger walks over all of them.
     pub const CONNECTED_SOCKETS_MAX: u32 = 256;
 
@@ -339,6 +343,7 @@ impl Default for MillraceConfig {
             packet_io: PacketIo::Auto,
             xdp_interface: None,
             video_hold_ms: Self::VIDEO_HOLD_MS_MAX,
+            video_hold_load: Self::VIDEO_HOLD_LOAD,
             connected_sockets: Self::CONNECTED_SOCKETS_MAX,
         }
     }

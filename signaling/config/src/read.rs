@@ -417,6 +417,9 @@ fn millrace(reader: &mut Reader, top: &mut Section<'_>) -> MillraceConfig {
     let hold = format!("a number of milliseconds from 0 to {hold_max}");
     let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|ms| *ms <= hold_max);
     reader.set(&mut section, "video_hold_ms", &hold, parse, &mut millrace.video_hold_ms);
+    const PERCENT: &str = "a percentage of a core from 0 to 100";
+    let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|percent| *percent <= 100);
+    reader.set(&mut section, "video_hold_load", PERCENT, parse, &mut millrace.video_hold_load);
     let sockets_max = MillraceConfig::CONNECTED_SOCKETS_MAX;
     let sockets = format!("a number of sockets from 0 to {sockets_max}");
     let parse = |text: &str| u32::try_from(integer(text)?).ok().filter(|count| *count <= sockets_max);

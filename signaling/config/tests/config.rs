@@ -71,6 +71,7 @@ millrace:
   packet_io: mmsg
   xdp_interface: eth0
   video_hold_ms: 2
+  video_hold_load: 70
   connected_sockets: 40
   limits: {{transports: 10, ingresses: 20, egresses: 30, datas: 40, journal_bytes: 2_000_000}}
 "
@@ -97,7 +98,8 @@ millrace:
     let limits = config.millrace.limits(64);
     assert_eq!((limits.workers, limits.transports, limits.datas), (4, 10, 40));
     assert_eq!([1, 3, 1_000].map(|cores| Config::default().millrace.limits(cores).workers), [1, 3, 64]);
-    assert_eq!((config.millrace.video_hold_ms, config.millrace.connected_sockets), (2, 40));
+    let MillraceConfig { video_hold_ms, video_hold_load, connected_sockets, .. } = config.millrace;
+    assert_eq!((video_hold_ms, video_hold_load, connected_sockets), (2, 70, 40));
 }
 
 #[test]
@@ -137,6 +139,7 @@ fn wrong_values_are_all_refused_with_line_and_remedy() {
         ),
         ("millrace:\n  connected_sockets: 257", "line 2: millrace.connected_sockets cannot be"),
         ("millrace:\n  video_hold_ms: 6", "line 2: millrace.video_hold_ms cannot be"),
+        ("millrace:\n  video_hold_load: 101", "line 2: millrace.video_hold_load cannot be"),
         ("millrace:\n  xdp_interface: a-name-that-is-long", "line 2: millrace.xdp_interface cannot be"),
         ("millrace:\n  limits:\n    datas: -1", "line 3: millrace.limits.datas cannot be"),
         ("millrace:\n  limits:\n    journal_bytes: 1", "line 3: millrace.limits.journal_bytes cannot be"),

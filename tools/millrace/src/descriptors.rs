@@ -68,6 +68,7 @@ mod tests {
             xdp_interface: None,
             connected_sockets: 256,
             video_hold_us: 0,
+            video_hold_load: 0,
         }
     }
 

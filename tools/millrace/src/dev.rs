@@ -135,6 +135,7 @@ fn plan(config: &Config, dev: bool) -> Result<NodePlan> {
         xdp_interface: config.millrace.xdp_interface.clone(),
         connected_sockets: config.millrace.connected_sockets,
         video_hold_us: config.millrace.video_hold_ms * 1_000,
+        video_hold_load: config.millrace.video_hold_load,
     })
 }
 

@@ -44,6 +44,8 @@ pub struct NodePlan {
     pub connected_sockets: u32,
     /// How long a loaded worker may keep video back.
     pub video_hold_us: u32,
+    /// From this percentage of a core on.
+    pub video_hold_load: u32,
 }
 
 struct Memory {
@@ -312,7 +314,7 @@ fn node_row(plan: &NodePlan, udp: &[SocketAddr], http_port: u16, fingerprint: [u
     row.fingerprint = fingerprint;
     row.address_count = udp.len() as u32;
     row.http_port = u32::from(http_port);
-    row.video_hold_us = plan.video_hold_us;
+    (row.video_hold_us, row.video_hold_load) = (plan.video_hold_us, plan.video_hold_load);
     for (i, address) in udp.iter().enumerate() {
         row.addresses[i] = SocketAddress::new(*address);
         let advertised = plan.advertised.into_iter().flatten().find(|ip| ip.is_ipv4() == address.is_ipv4());

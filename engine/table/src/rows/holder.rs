@@ -24,7 +24,8 @@ pub struct NodeRow {
     pub http_port: u32,
     /// Longest time that video waits for longer trains, under load.
     pub video_hold_us: u32,
-    pub reserved: u32,
+    /// From this percentage of a core on.
+    pub video_hold_load: u32,
     /// UDP addresses, port by port; one socket per worker is bound to each.
     pub addresses: [SocketAddress; ADDRESSES_MAX],
     /// What candidates say instead (`rtc.node_ip`); none where it is the address itself.

@@ -70,6 +70,7 @@ impl Stage {
         node.node_tag = NODE_TAG;
         node.address_count = 1;
         node.video_hold_us = video_hold_us;
+        node.video_hold_load = 30;
         regions.holder.node().publish(0, &node);
         let now = TimeNs::from_ms(5_000_000);
         let workers = start(&regions, now);
