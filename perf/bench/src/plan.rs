@@ -85,6 +85,7 @@ fn step(scenario: &Scenario, node: &Node, name: &str, value: &str) -> Result<Ste
     let (mut scenario, mut node) = (scenario.clone(), node.clone());
     match name {
         "subscribers" => scenario.subscribers.count = value.parse().with_context(|| format!("subscribers={value}"))?,
+        "rooms" => scenario.rooms = value.parse().with_context(|| format!("rooms={value}"))?,
         "srtp" => scenario.srtp = value.parse()?,
         _ => {
             let place = format!("{{{name}}}");
@@ -109,7 +110,7 @@ impl Step {
             name: self.scenario.name.clone(),
             about: self.scenario.about.clone(),
             point: self.point.clone(),
-            subscribers: self.scenario.subscribers.count,
+            subscribers: self.scenario.subscriber_count(),
             load_threads: self.scenario.subscribers.threads,
             scenario: serde_json::to_value(&self.scenario)?,
             node: self.node.clone(),

@@ -106,7 +106,7 @@ fn memory(processes: &[Process], scenario: &Scenario, watch: &Watch<'_>) -> Memo
     let (one, all) = (bytes(Phase::First), bytes(Phase::Measured));
     let others = match scenario.is_conference() {
         true => i64::from(scenario.publisher_count()),
-        false => i64::from(scenario.subscribers.count) - 1,
+        false => i64::from(scenario.subscriber_count()) - 1,
     };
     let by_process = processes.iter().zip(watch.at(Phase::Measured).pss_bytes);
     MemoryReport {
@@ -142,7 +142,8 @@ fn joins(processes: &[Process], watch: &Watch<'_>, outcome: &Outcome) -> JoinRep
 fn loss(has_ctl: bool, scenario: &Scenario, steady: &Snapshot, measured: &Snapshot, outcome: &Outcome) -> LossReport {
     let tally = &outcome.steady.tally;
     let (rings, drops) = ctl::difference(&measured.drops, &steady.drops).into_iter().partition(ctl::is_ring_overflow);
-    let due = tally.sent_packets * u64::from(scenario.receiver_count()) - tally.sent_by_receivers;
+    let receivers = u64::from(scenario.receiver_count() / scenario.rooms);
+    let due = tally.sent_packets * receivers - tally.sent_by_receivers;
     LossReport {
         server_drops: has_ctl.then_some(drops),
         ring_overflows: has_ctl.then_some(rings),
@@ -160,7 +161,7 @@ fn loss(has_ctl: bool, scenario: &Scenario, steady: &Snapshot, measured: &Snapsh
 fn load(scenario: &Scenario, idle: &Snapshot, steady: &Snapshot, measured: &Snapshot, outcome: &Outcome) -> LoadReport {
     let tally = &outcome.steady.tally;
     let own = measured.own_cpu.since(steady.own_cpu);
-    let participants = i64::from(scenario.subscribers.count + scenario.publisher_count());
+    let participants = i64::from(scenario.subscriber_count() + scenario.publisher_count());
     LoadReport {
         cores_used: own.total_ns() as f64 / 1e9 / outcome.steady.seconds,
         cpu_ns_per_packet: own.total_ns() as f64 / tally.received_packets.max(1) as f64,

@@ -45,7 +45,7 @@ pub struct Place {
     pub layout: Option<Layout>,
 }
 
-/// Participants in one room of a server. Dropping it lets everyone leave.
+/// Participants of a server, in one room or several that are alike. Dropping it lets everyone leave.
 pub struct Load {
     server: Server,
     address: SocketAddr,
@@ -97,7 +97,10 @@ impl Load {
 
     /// Lets the next publisher join; `false` when all have been asked.
     pub fn join_publisher(&mut self) -> bool {
-        let mut number = self.publishers;
+        if self.publishers >= self.scenario.publisher_count() {
+            return false;
+        }
+        let (room, mut number) = self.seat(self.publishers);
         let group = self.scenario.publishers.iter().find(|group| {
             let here = number < group.count;
             number -= if here { 0 } else { group.count };
@@ -107,7 +110,7 @@ impl Load {
         let tracks = self.track_plans(&group);
         let streams = if group.subscribe { self.scenario.track_count() as usize - tracks.len() } else { 0 };
         let identity = format!("{}publisher-{}", self.place.prefix, self.publishers);
-        let plan = self.plan(&self.place.room, identity, streams, group.subscribe, tracks);
+        let plan = self.plan(&room, identity, streams, group.subscribe, tracks);
         self.publishers += 1;
         self.join(0, plan);
         true
@@ -115,12 +118,13 @@ impl Load {
 
     /// Lets the next subscriber join; `false` when all have been asked.
     pub fn join_subscriber(&mut self) -> bool {
-        if self.subscribers >= self.scenario.subscribers.count {
+        if self.subscribers >= self.scenario.subscriber_count() {
             return false;
         }
         let streams = self.scenario.track_count() as usize;
         let identity = format!("{}subscriber-{}", self.place.prefix, self.subscribers);
-        let plan = self.plan(&self.place.room, identity, streams, true, Vec::new());
+        let (room, _) = self.seat(self.subscribers);
+        let plan = self.plan(&room, identity, streams, true, Vec::new());
         let crew = 1 + self.subscribers as usize % (self.crews.len() - 1);
         self.subscribers += 1;
         self.join(crew, plan);
@@ -131,13 +135,20 @@ impl Load {
     pub fn join_bystander(&mut self) -> bool {
         let Some(bystanders) = self.scenario.bystanders.filter(|it| self.bystanders < it.count) else { return false };
         let Place { room, prefix, .. } = &self.place;
-        let room = format!("{room}-{}", self.bystanders / bystanders.per_room);
+        let room = format!("{room}-bystanders-{}", self.bystanders / bystanders.per_room);
         let identity = format!("{prefix}bystander-{}", self.bystanders);
         let plan = self.plan(&room, identity, 0, true, Vec::new());
         let crew = 1 + self.bystanders as usize % (self.crews.len() - 1);
         self.bystanders += 1;
         self.join(crew, plan);
         true
+    }
+
+    /// Room, and place in it, of the participant with this number of its kind: rooms grow side by side.
+    fn seat(&self, number: u32) -> (String, u32) {
+        let (room, rooms) = (&self.place.room, self.scenario.rooms);
+        let name = if rooms == 1 { room.clone() } else { format!("{room}-{}", number % rooms) };
+        (name, number / rooms)
     }
 
     pub fn progress(&self) -> Progress {

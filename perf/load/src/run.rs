@@ -102,7 +102,7 @@ pub fn run(server: &Server, scenario: &Scenario, observer: &mut dyn Observer) ->
         stage.join(&mut load, "everyone joins", publishers, Load::join_publisher)?;
         publishers
     } else {
-        let others = scenario.subscribers.count - 1;
+        let others = scenario.subscriber_count() - 1;
         stage.join(&mut load, "subscribers join", others, Load::join_subscriber)?;
         others
     };

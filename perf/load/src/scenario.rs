@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 const PARTICIPANTS_MAX: u32 = 20_000;
 const PUBLISHERS_MAX: u32 = 1_000;
+const ROOMS_MAX: u32 = 1_000;
 const STEADY_SECONDS_MAX: u64 = 3_600;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct Scenario {
     /// What every connection offers, and nothing else.
     #[serde(default)]
     pub srtp: Srtp,
+    /// Rooms that are alike: publishers and subscribers below are those of one.
+    #[serde(default = "defaults::rooms", skip_serializing_if = "defaults::is_one")]
+    pub rooms: u32,
     pub publishers: Vec<PublisherGroup>,
     pub subscribers: SubscriberGroup,
     /// Join before anybody else and stay.
@@ -212,6 +216,12 @@ mod defaults {
     pub fn sample_every() -> u16 {
         16
     }
+    pub fn rooms() -> u32 {
+        1
+    }
+    pub fn is_one(rooms: &u32) -> bool {
+        *rooms == 1
+    }
     pub fn threads() -> u32 {
         1
     }
@@ -236,22 +246,29 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Of all rooms.
     pub fn publisher_count(&self) -> u32 {
-        self.publishers.iter().map(|group| group.count).sum()
+        self.publishers.iter().map(|group| group.count).sum::<u32>() * self.rooms
+    }
+
+    /// Of all rooms.
+    pub fn subscriber_count(&self) -> u32 {
+        self.subscribers.count * self.rooms
     }
 
     /// Everybody.
     pub fn participant_count(&self) -> u32 {
-        self.publisher_count() + self.subscribers.count + self.bystanders.map_or(0, |bystanders| bystanders.count)
+        self.publisher_count() + self.subscriber_count() + self.bystanders.map_or(0, |bystanders| bystanders.count)
     }
 
-    /// Who receives: subscribers, and publishers that subscribe.
+    /// Who receives, of all rooms: subscribers, and publishers that subscribe.
     pub fn receiver_count(&self) -> u32 {
-        self.subscribing_publishers() + self.subscribers.count
+        self.subscribing_publishers() + self.subscriber_count()
     }
 
+    /// Of all rooms.
     pub fn subscribing_publishers(&self) -> u32 {
-        self.publishers.iter().filter(|group| group.subscribe).map(|group| group.count).sum()
+        self.publishers.iter().filter(|group| group.subscribe).map(|group| group.count).sum::<u32>() * self.rooms
     }
 
     /// Whether everybody publishes, so that there are no joins but theirs.
@@ -259,7 +276,7 @@ impl Scenario {
         self.subscribers.count == 0
     }
 
-    /// Tracks of all publishers: what each subscriber receives.
+    /// Tracks of the publishers of a room: what each subscriber receives.
     pub fn track_count(&self) -> u32 {
         self.publishers.iter().map(|group| group.count * group.tracks()).sum()
     }
@@ -284,7 +301,7 @@ impl Scenario {
         }
         self.check_bounds()?;
         let listeners = self.subscribing_publishers();
-        if self.is_conference() && (listeners == 0 || self.publisher_count() < 2) {
+        if self.is_conference() && (listeners == 0 || self.publisher_count() / self.rooms < 2) {
             bail!("nobody receives; raise subscribers.count, or let several publishers `subscribe`");
         }
         Ok(())
@@ -293,6 +310,7 @@ impl Scenario {
     /// Whether every value is within its bounds; one side may be empty.
     pub fn check_bounds(&self) -> Result<()> {
         within("subscribers.count", self.subscribers.count, 0, PARTICIPANTS_MAX)?;
+        within("rooms", self.rooms, 1, ROOMS_MAX)?;
         within("subscribers.sample_every", self.subscribers.sample_every, 1, u16::MAX)?;
         within("subscribers.threads", self.subscribers.threads, 1, 64)?;
         if let Some(bystanders) = &self.bystanders {
@@ -308,7 +326,10 @@ impl Scenario {
             group.check()?;
         }
         let publishers: u64 = self.publishers.iter().map(|group| u64::from(group.count)).sum();
-        within("publishers.count of all groups", publishers, 0, u64::from(PUBLISHERS_MAX))
+        let rooms = u64::from(self.rooms);
+        within("publishers.count of all groups and rooms", publishers * rooms, 0, u64::from(PUBLISHERS_MAX))?;
+        let subscribers = u64::from(self.subscribers.count) * rooms;
+        within("subscribers.count of all rooms", subscribers, 0, u64::from(PARTICIPANTS_MAX))
     }
 }
 
@@ -388,6 +409,9 @@ mod tests {
         let text = SMALL.replace("count = 10", "count = 20_001");
         let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
         assert!(error.contains("subscribers.count is 20001; it must be between 0 and 20000"), "{error}");
+        let text = format!("rooms = 2_000{SMALL}").replace("count = 10", "count = 11");
+        let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
+        assert!(error.contains("publishers.count of all groups and rooms is 4000"), "{error}");
         let text = SMALL.replace("[publishers.audio]", "[publishers.audio]\nbitrate = 5");
         let error = format!("{:#}", Scenario::parse(&text).unwrap_err());
         assert!(error.contains("publishers.audio.bitrate is 5"), "{error}");
@@ -402,6 +426,15 @@ mod tests {
         assert!(scenario.is_conference());
         assert_eq!((scenario.receiver_count(), scenario.subscribing_publishers()), (2, 2));
         assert_eq!(Scenario::parse(SMALL).unwrap().receiver_count(), 10);
+    }
+
+    #[test]
+    fn rooms_are_alike() {
+        let scenario =
+            Scenario::parse(&format!("rooms = 3\n{}", SMALL.replace("count = 2", "count = 2\nsubscribe = true")));
+        let scenario = scenario.unwrap();
+        assert_eq!((scenario.publisher_count(), scenario.subscriber_count(), scenario.receiver_count()), (6, 30, 36));
+        assert_eq!((scenario.participant_count(), scenario.track_count()), (36, 4));
     }
 
     #[test]

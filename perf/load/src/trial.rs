@@ -51,7 +51,7 @@ pub fn trial(server: &Server, scenario: &Scenario, place: Place, observer: &mut 
 
 /// `false` when interrupted.
 fn join(load: &mut Load, scenario: &Scenario, observer: &mut dyn Observer) -> Result<bool> {
-    let total = scenario.publisher_count() + scenario.subscribers.count;
+    let total = scenario.publisher_count() + scenario.subscriber_count();
     let patience = Duration::from_secs(scenario.joins.seconds_max);
     let interval = scenario.join_interval();
     let mut next_at = Instant::now();

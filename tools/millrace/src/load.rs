@@ -159,6 +159,7 @@ fn scenario(arguments: &LoadArguments) -> Result<Scenario> {
         name: "load".to_owned(),
         about: String::new(),
         srtp: arguments.srtp,
+        rooms: 1,
         publishers: publishers(arguments),
         subscribers: SubscriberGroup {
             count: arguments.subscribers,
