@@ -36,7 +36,7 @@ pub const SLOT_BYTES: usize = 1_600;
 pub const SLOT_HEADER_BYTES: usize = 64;
 /// Packet bytes in a slot.
 pub const SLOT_PAYLOAD_BYTES: usize = SLOT_BYTES - SLOT_HEADER_BYTES;
-/// Slots per video layer: 1 s of 5 Mbit/s in 1,200 B packets is 520.
+/// Slots per video layer at most: 1 s of 5 Mbit/s in 1,200 B packets is 520. A ring begins with 64 and grows as its layer needs.
 pub const VIDEO_SLOTS: usize = 512;
 /// Slots of an audio track: 50 packets/s, more than 1 s.
 pub const AUDIO_SLOTS: usize = 64;

@@ -13,7 +13,7 @@ use rustix::mm::{MapFlags, ProtFlags};
 /// "MILLRACE" as the first word of every region.
 const MAGIC: u64 = u64::from_le_bytes(*b"MILLRACE");
 /// Version of the layout: raise it with every change of a row, section or rule.
-pub const ABI_VERSION: u64 = 4;
+pub const ABI_VERSION: u64 = 5;
 /// Magic, version, layout hash, region kind; the rest of the first 64 bytes is spare.
 pub const HEADER_BYTES: usize = 64;
 /// Largest page of any machine this runs on.

@@ -5,6 +5,9 @@
 //! slot, 1,600 B   +0 tag: extended sequence + 1, 0 while it is being written
 //!                 +8 PacketHeader (56 B)        +64 the decrypted RTP packet (1,536 B)
 //! ```
+//! A ring begins small and doubles, up to its limit, while it would forget packets sooner than a subscriber may ask for them: memory is
+//! touched as a layer's bitrate needs it. One word per ring says how long it is, and how long it ever was.
+//!
 //! A slot is reused by quiescence. The owner first takes a batch of the oldest slots out of sight (tag 0), notes the turn of
 //! every worker, and writes into them only when each of those turns has ended: a worker that began later has seen tag 0.
 
@@ -104,9 +107,14 @@ const SLOT_BYTES: usize = SLOT_HEADER_BYTES;
 const SLOT_PAYLOAD_BYTES: usize = 0;
 
 const STREAM_BYTES: usize = VIDEO_SLOTS * SLOT_BYTES;
+/// With this many a ring begins: 1 s of a small picture.
+const SLOTS_FIRST: u64 = 64;
+/// Packets are to be kept as long as this: retransmission over any path in use takes less (RFC 4588 §3 leaves it to the sender).
+const KEPT_NS: u64 = 1_000_000_000;
 
+/// The slots, then the rings' words.
 pub(crate) fn slots_bytes(limits: &Limits) -> usize {
-    limits.ingresses as usize * LAYERS * STREAM_BYTES
+    limits.ingresses as usize * LAYERS * (STREAM_BYTES + size_of::<u64>())
 }
 
 /// All slots, and the words in which workers show their turns.
@@ -167,14 +175,18 @@ impl Turn {
         Some((header, unsafe { std::slice::from_raw_parts(start, bytes) }))
     }
 
-    /// Names the packet that was written just before `reference` into the same ring, while it is still there.
-    pub fn before(&self, reference: SlotRef, kind: Kind) -> Option<SlotRef> {
+    /// Names the packet that was written just before `reference` into the same ring, while it is still there. Before the first slot
+    /// of a ring that has just grown there is none: the last one is empty.
+    pub fn before(&self, reference: SlotRef) -> Option<SlotRef> {
         let slots = &self.slots;
-        let ring = ring_slots(kind) as u32;
-        if reference.stream >= slots.streams || reference.slot >= ring {
+        if reference.stream >= slots.streams {
             return None;
         }
-        let slot = (reference.slot + ring - 1) % ring;
+        let ring = slots.ring_word(reference.stream).load(Ordering::Acquire) as u32;
+        let slot = reference.slot.checked_sub(1).or(ring.checked_sub(1))?;
+        if slot >= ring || ring as usize > VIDEO_SLOTS {
+            return None;
+        }
         let tag = slots.media.word(slots.slot_offset(reference.stream, slot)).load(Ordering::Acquire);
         Some(SlotRef { slot, sequence: ExtendedSequence(tag.checked_sub(1)?), ..reference })
     }
@@ -219,6 +231,12 @@ impl Slots {
         self.offset + stream as usize * STREAM_BYTES + slot as usize * SLOT_BYTES
     }
 
+    /// Slots of a ring (low half), and as many of which a tag may be left (high half).
+    fn ring_word(&self, stream: u32) -> &crate::sync::AtomicU64 {
+        let rings = self.offset + self.streams as usize * STREAM_BYTES;
+        self.media.word(rings + stream as usize * size_of::<u64>())
+    }
+
     pub(crate) fn read_header(&self, offset: usize) -> PacketHeader {
         let mut header = PacketHeader::default();
         for (i, chunk) in header.as_mut_bytes().chunks_exact_mut(8).enumerate() {
@@ -228,10 +246,10 @@ impl Slots {
     }
 }
 
-const fn ring_slots(kind: Kind) -> usize {
+const fn ring_slots_max(kind: Kind) -> u64 {
     match kind {
-        Kind::Audio => AUDIO_SLOTS,
-        Kind::Video => VIDEO_SLOTS,
+        Kind::Audio => AUDIO_SLOTS as u64,
+        Kind::Video => VIDEO_SLOTS as u64,
     }
 }
 
@@ -241,8 +259,10 @@ pub struct SlotStream {
     slots: Slots,
     stream: u32,
     ring: u64,
-    batch: u64,
-    /// Packets written so far; slot = count mod ring.
+    ring_max: u64,
+    /// The count that has slot 0; slot = (count − base) mod ring.
+    base: u64,
+    /// Packets written so far.
     written: u64,
     /// Counts below this may be written.
     free: u64,
@@ -252,21 +272,27 @@ pub struct SlotStream {
 }
 
 impl SlotStream {
-    /// Takes over the ring of one ingress layer; whatever it held is forgotten. It can be written in the same turn: the worker
+    /// Takes over the ring of one ingress layer, small; whatever it held is forgotten. It can be written in the same turn: the worker
     /// `owner` that calls this holds no packet of an earlier use of the ring. **Cost**: allocates; at registration only.
     pub fn take_over(slots: &Slots, owner: u32, ingress: u32, layer: usize, kind: Kind) -> Self {
         assert!(layer < LAYERS && slots.media.is_writable());
-        let ring = ring_slots(kind) as u64;
+        let ring_max = ring_slots_max(kind);
+        let ring = SLOTS_FIRST.min(ring_max);
+        let stream = ingress * LAYERS as u32 + layer as u32;
+        let used = (slots.ring_word(stream).load(Ordering::Relaxed) >> 32).min(VIDEO_SLOTS as u64);
         let mut stream = Self {
             slots: slots.clone(),
-            stream: ingress * LAYERS as u32 + layer as u32,
+            stream,
             ring,
-            batch: ring / 4,
+            ring_max,
+            base: 0,
             written: 0,
             free: 0,
             retired: 0,
             turns_at_retirement: vec![0; slots.workers as usize],
         };
+        (ring..used).for_each(|slot| stream.hide(slot));
+        stream.show_ring();
         stream.retire(ring);
         stream.turns_at_retirement[owner as usize] = 0;
         stream
@@ -281,7 +307,7 @@ impl SlotStream {
         if self.written >= self.free && !self.reclaim() {
             return Err(SlotsBusy);
         }
-        let slot = (self.written % self.ring) as u32;
+        let slot = self.slot(self.written);
         let offset = self.slots.slot_offset(self.stream, slot);
         let start = self.slots.media.pointer(offset + SLOT_HEADER_BYTES, SLOT_PAYLOAD_BYTES);
         // SAFETY: invariant 5: only this owner writes the slot; its tag is 0 and every turn that saw another has ended (`free`).
@@ -310,18 +336,45 @@ impl SlotStream {
     }
 
     /// Retires the next batch once at most a batch is left to write: by the time it is needed, the turns that could see it
-    /// have ended. With a quarter of the ring as batch, every slot that is retired was written before.
+    /// have ended. With a quarter of the ring as batch, every slot that is retired was written before, or is new.
     fn retire_ahead(&mut self) {
-        if self.retired == self.free && self.free - self.written <= self.batch {
-            self.retire(self.batch);
+        if self.retired == self.free && self.free - self.written <= self.ring / 4 {
+            self.grow_if_short();
+            self.retire(self.ring / 4);
         }
+    }
+
+    /// Where the next slot to retire is the ring's first and its packet too young, the ring goes on behind its last one instead.
+    fn grow_if_short(&mut self) {
+        if self.ring >= self.ring_max || self.slot(self.retired) != 0 {
+            return;
+        }
+        let [oldest, newest] = [self.retired, self.written - 1].map(|count| {
+            let offset = self.slots.slot_offset(self.stream, self.slot(count));
+            self.slots.read_header(offset).arrival
+        });
+        if newest.since(oldest) < KEPT_NS {
+            self.base = self.retired - self.ring;
+            self.ring *= 2;
+            self.show_ring();
+        }
+    }
+
+    /// For readers, and for who takes the ring over.
+    fn show_ring(&self) {
+        let word = self.slots.ring_word(self.stream);
+        let used = (word.load(Ordering::Relaxed) >> 32).max(self.ring);
+        word.store(used << 32 | self.ring, Ordering::Release);
+    }
+
+    fn slot(&self, count: u64) -> u32 {
+        ((count - self.base) % self.ring) as u32
     }
 
     /// Takes the next `count` slots out of sight.
     fn retire(&mut self, count: u64) {
         for position in self.retired..self.retired + count {
-            let offset = self.slots.slot_offset(self.stream, (position % self.ring) as u32);
-            self.slots.media.word(offset).store(0, Ordering::Relaxed);
+            self.hide(u64::from(self.slot(position)));
         }
         self.retired += count;
         // Orders the zero tags before the turn words: a turn that is not noted here begins after them.
@@ -329,6 +382,10 @@ impl SlotStream {
         for (worker, then) in self.turns_at_retirement.iter_mut().enumerate() {
             *then = self.slots.turns(worker as u32);
         }
+    }
+
+    fn hide(&self, slot: u64) {
+        self.slots.media.word(self.slots.slot_offset(self.stream, slot as u32)).store(0, Ordering::Relaxed);
     }
 }
 
@@ -374,18 +431,66 @@ mod tests {
         let mut stream = SlotStream::take_over(&slots, 0, 1, 2, Kind::Audio);
         let mut newest = write(&mut stream, 0).unwrap().unwrap();
         let turn = slots.begin_turn(0);
-        assert_eq!(turn.before(newest, Kind::Audio), None);
+        assert_eq!(turn.before(newest), None);
         drop(turn);
         for n in 1..100 {
             newest = write(&mut stream, n).unwrap().unwrap();
         }
         let turn = slots.begin_turn(0);
-        let back: Vec<u64> = std::iter::successors(Some(newest), |reference| turn.before(*reference, Kind::Audio))
+        let back: Vec<u64> = std::iter::successors(Some(newest), |reference| turn.before(*reference))
             .take(AUDIO_SLOTS)
             .map(|reference| turn.packet(reference).unwrap().0.sequence.0)
             .collect();
         assert!(back.len() >= AUDIO_SLOTS / 2);
         assert!(back.iter().zip((0..100).rev()).all(|(found, n)| *found == n), "{back:?}");
+    }
+
+    /// Packets of a video ring, one each `interval_ms`; then how many of them can be found, going back.
+    fn kept(slots: &Slots, stream: &mut SlotStream, packets: u64, interval_ms: u64) -> usize {
+        let write = |n| {
+            let (sequence, arrival) = (ExtendedSequence(n), TimeNs::from_ms(n * interval_ms));
+            stream.write(|_| Some(PacketHeader { sequence, arrival, ..Default::default() }))
+        };
+        let newest = (0..packets).map(write).last().unwrap().unwrap();
+        let turn = slots.begin_turn(0);
+        let back: Vec<u64> =
+            std::iter::successors(newest, |reference| turn.before(*reference)).map(|found| found.sequence.0).collect();
+        assert!(back.iter().zip((0..packets).rev()).all(|(found, n)| *found == n), "{back:?}");
+        back.len()
+    }
+
+    #[test]
+    fn a_ring_grows_until_it_keeps_a_second() {
+        for (interval_ms, ring) in [(33, 64), (11, 128), (6, 256), (3, 512), (1, 512)] {
+            let slots = slots();
+            let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Video);
+            for packets in [1, 40, 64, 65, 100, 200, 256, 300, 1_000, 1_025, 5_000] {
+                let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Video);
+                let kept = kept(&slots, &mut stream, packets, interval_ms);
+                assert!(kept as u64 >= packets.min(stream.ring / 2), "{kept} of {packets}, {}", stream.ring);
+            }
+            kept(&slots, &mut stream, 5_000, interval_ms);
+            assert_eq!(stream.ring, ring, "a packet each {interval_ms} ms");
+        }
+    }
+
+    /// Else the packets of one publisher could be taken for another's.
+    #[test]
+    fn who_takes_over_a_ring_that_had_grown_hides_all_of_it() {
+        let slots = slots();
+        let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Video);
+        kept(&slots, &mut stream, 1_000, 1);
+        let mut stream = SlotStream::take_over(&slots, 0, 0, 0, Kind::Video);
+        let tags = |slots: &Slots| {
+            (0..VIDEO_SLOTS as u32)
+                .filter(|slot| slots.media.word(slots.slot_offset(0, *slot)).load(Ordering::Relaxed) != 0)
+                .count()
+        };
+        assert_eq!(tags(&slots), 0);
+        // Nor do they come back when the new ring grows, or is taken over small.
+        kept(&slots, &mut stream, 10, 33);
+        SlotStream::take_over(&slots, 0, 0, 0, Kind::Audio);
+        assert_eq!(tags(&slots), 0);
     }
 
     #[test]

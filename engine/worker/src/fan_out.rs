@@ -232,7 +232,7 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
             let runs = egress.state.runs();
             missed.clear();
             if egress.catches_up {
-                look_back(self.turn, egress, packets, source.kind, &mut missed);
+                look_back(self.turn, egress, packets, &mut missed);
             }
             for packet in missed.iter().rev().chain(packets) {
                 match egress.state.verdict(&egress.plan, packet.layer, &packet.header, &place.clocks) {
@@ -275,10 +275,10 @@ impl<'p, 't: 'p> Subscriber<'_, 'p, 't> {
 /// Finds the packets, the newest first, that arrived while an egress was on its way here from another worker. Without them its
 /// subscriber would see a loss that no retransmission can mend.
 #[cold]
-fn look_back<'p>(turn: &'p Turn, egress: &mut Egress, packets: &[Waiting<'p>], kind: Kind, missed: &mut Packets<'p>) {
+fn look_back<'p>(turn: &'p Turn, egress: &mut Egress, packets: &[Waiting<'p>], missed: &mut Packets<'p>) {
     let Some(first) = packets.iter().find(|packet| packet.layer == egress.state.layer()) else { return };
     egress.catches_up = false;
-    let before = std::iter::successors(turn.before(first.slot, kind), |reference| turn.before(*reference, kind));
+    let before = std::iter::successors(turn.before(first.slot), |reference| turn.before(*reference));
     for slot in before.take(PASS_PACKETS).take_while(|slot| slot.sequence > egress.state.newest_source()) {
         if let Some((header, bytes)) = turn.packet(slot) {
             missed.push(Waiting { slot, layer: first.layer, header, bytes });
