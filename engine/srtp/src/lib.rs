@@ -14,7 +14,7 @@
 //! ```
 #![no_std]
 #![deny(unsafe_code)] // allowed in kernel/x86 alone
-#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unreachable_code))] // kernels that cannot be made
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unreachable_code, reason = "kernels cannot be made"))]
 
 // For the detection of processor features, a box around the library's keys, and tests; nothing per packet needs more than
 // core.

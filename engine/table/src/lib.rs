@@ -14,7 +14,7 @@
 //!    have seen another tag has ended; it is read only inside a turn and only while its tag is the expected one.
 #![allow(unsafe_code)] // an island: see the invariants above
 #![deny(unsafe_op_in_unsafe_fn)]
-#![cfg_attr(feature = "loom", allow(dead_code))] // constructors whose callers loom does not model
+#![cfg_attr(feature = "loom", allow(dead_code, reason = "loom does not model the callers of some constructors"))]
 
 pub mod change_log;
 pub mod counters;

@@ -62,7 +62,7 @@ impl State {
         for &ingress in list {
             let Some(place) = ingresses.at_mut(ingress) else { continue };
             let Some(publisher) = place.publisher.as_deref_mut() else { continue };
-            publisher.save(site, owned.clock, &mut owned.windows);
+            publisher.save(site, owned.clock, &owned.windows);
             let nacks = publisher.layers.iter().flatten().filter_map(|layer| layer.stream.poll_timeout());
             next = nacks.fold(next, TimeNs::min);
             place.clocks = publisher.clocks;

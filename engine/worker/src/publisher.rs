@@ -105,18 +105,17 @@ impl Publisher {
     }
 
     /// Stores what a successor and other workers need to know of the layers that changed.
-    pub fn save(&mut self, site: &Site, clock: Option<PublisherClock>, windows: &mut RtpWindows) {
+    pub fn save(&mut self, site: &Site, clock: Option<PublisherClock>, windows: &RtpWindows) {
         for (number, layer) in self.layers.iter_mut().enumerate() {
             let Some(layer) = layer.as_deref_mut().filter(|layer| layer.unsaved) else { continue };
             layer.unsaved = false;
-            let mut newest = |ssrc| windows.find(ssrc).and_then(|window| window.highest()).unwrap_or_default();
             let checkpoint = LayerCheckpoint::new(
                 self.reference.generation,
                 &layer.stream,
-                (layer.rtx_ssrc, newest(layer.rtx_ssrc)),
+                (layer.rtx_ssrc, windows.newest(layer.rtx_ssrc)),
                 self.activity.is_active(number as u8),
                 clock,
-                newest(layer.stream.ssrc()),
+                windows.newest(layer.stream.ssrc()),
             );
             let row = self.reference.index * LAYERS as u32 + number as u32;
             site.tables.ingress_states.publish(row, &checkpoint.to_row());

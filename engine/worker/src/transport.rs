@@ -169,6 +169,12 @@ impl RtpWindows {
         self.windows.get_mut(self.last).map(|(_, window)| window)
     }
 
+    /// The newest authenticated index of an SSRC, 0 before the first.
+    pub fn newest(&self, ssrc: Ssrc) -> u64 {
+        let window = self.windows.iter().find(|(known, _)| *known == ssrc);
+        window.and_then(|(_, window)| window.highest()).unwrap_or(0)
+    }
+
     /// Notes an authenticated index. **Cost**: allocates with a transport's first SSRCs only.
     pub fn accept(&mut self, ssrc: Ssrc, index: u64) {
         if let Some(window) = self.find(ssrc) {
@@ -231,10 +237,12 @@ mod tests {
     fn a_window_belongs_to_its_ssrc() {
         let mut windows = RtpWindows::default();
         assert!(windows.find(Ssrc(1)).is_none());
+        assert_eq!(windows.newest(Ssrc(1)), 0);
         windows.accept(Ssrc(1), 70_000);
         windows.accept(Ssrc(2), 3);
         assert_eq!(windows.find(Ssrc(1)).unwrap().highest(), Some(70_000));
         assert_eq!(windows.find(Ssrc(2)).unwrap().highest(), Some(3));
+        assert_eq!(windows.newest(Ssrc(1)), 70_000);
     }
 
     #[test]

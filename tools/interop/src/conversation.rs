@@ -1,6 +1,6 @@
 //! The conversation that every codec and layout must carry, measured at both ends.
 
-use crate::{Flow, Layout, PATIENCE, Participant, Scene, Take, Video, flows, until};
+use crate::{Flow, Layout, PATIENCE, Participant, Published, Scene, Take, Video, flows, until};
 
 /// 10 s at 15 frames per second.
 const FRAMES: u64 = 150;
@@ -26,15 +26,10 @@ pub fn media_flows_both_ways(codec: &'static str, layout: Layout) {
 /// # Panics
 /// As [`media_flows_both_ways`].
 pub fn converse([alice, bob]: [&Participant; 2], video: &Video) {
-    let publications = [alice, bob].map(|each| {
-        let mark = [alice.mark(), bob.mark()];
-        let video = each.publish_video(video);
-        (mark, video, each.publish_audio())
-    });
-    let [(from_alice, alice_video, _), (from_bob, bob_video, _)] = &publications;
-    bob.wait(from_alice[1], "first_frame", |event| event["sid"] == *alice_video.sid);
-    alice.wait(from_bob[0], "first_frame", |event| event["sid"] == *bob_video.sid);
-
+    for each in [alice, bob] {
+        each.publish_audio();
+    }
+    show_each_other([alice, bob], video);
     for each in [alice, bob] {
         until(&format!("{} hears", each.identity), PATIENCE, || {
             let stats = each.stats();
@@ -48,6 +43,15 @@ pub fn converse([alice, bob]: [&Participant; 2], video: &Video) {
     let after = (before.0.after_frames(FRAMES, alice, bob), before.1.after_frames(FRAMES, bob, alice));
     check(video.codec, &flows(&before.0, &after.0));
     check(video.codec, &flows(&before.1, &after.1));
+}
+
+/// Both, who have joined, publish `video` and see the other's first frame. What each has published, in this order.
+pub fn show_each_other([alice, bob]: [&Participant; 2], video: &Video) -> [Published; 2] {
+    let marks = [alice.mark(), bob.mark()];
+    let published = [alice, bob].map(|each| each.publish_video(video));
+    alice.wait(marks[0], "first_frame", |event| event["sid"] == *published[1].sid);
+    bob.wait(marks[1], "first_frame", |event| event["sid"] == *published[0].sid);
+    published
 }
 
 fn check(codec: &str, flows: &[Flow]) {

@@ -22,7 +22,7 @@ mod proxy;
 mod scene;
 mod stats;
 
-pub use conversation::{converse, media_flows_both_ways};
+pub use conversation::{converse, media_flows_both_ways, show_each_other};
 pub use driver::{Driver, Event, Mark};
 pub use flow::{Flow, Take, flows};
 pub use http::{Answer, get, post, request};

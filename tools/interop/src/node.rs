@@ -140,6 +140,13 @@ impl Node {
         pid.unwrap_or_else(|| panic!("no pid of {name} in {status}"))
     }
 
+    /// DTLS handshakes that the node has completed.
+    pub fn handshakes(&self) -> u64 {
+        let status = self.status();
+        let count = &status["counters"]["courier"]["handshakes_done"];
+        count.as_u64().unwrap_or_else(|| panic!("no count of handshakes in {status}"))
+    }
+
     /// `kill -9` of one process; returns the pid that it had.
     pub fn kill(&self, name: &str) -> u32 {
         let pid = self.pid_of(name);

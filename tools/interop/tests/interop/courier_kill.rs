@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tools_interop::{Layout, Participant, Scene, Take, Video, flows, wall_ms, within};
+use tools_interop::{Layout, Participant, Scene, Take, Video, flows, show_each_other, wall_ms, within};
 
 /// Joins work again this long after the kill.
 const WORKS_AGAIN_MS: u64 = 1000;
@@ -17,13 +17,10 @@ fn media_is_untouched_and_data_arrives_again() {
         let scene = Scene::own();
         let options = scene.options().layout(layout);
         let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
-        let mark = (alice.mark(), bob.mark());
         for each in [&alice, &bob] {
             each.join(&options);
         }
-        let (to_bob, to_alice) = (alice.publish_video(&Video::small("vp8")), bob.publish_video(&Video::small("vp8")));
-        alice.wait(mark.0, "first_frame", |event| event["sid"] == *to_alice.sid);
-        bob.wait(mark.1, "first_frame", |event| event["sid"] == *to_bob.sid);
+        show_each_other([&alice, &bob], &Video::small("vp8"));
         says(&alice, &bob, "before the kill");
         says(&bob, &alice, "before the kill");
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tools_interop::{Layout, Scene, Take, Video, flows, until};
+use tools_interop::{Layout, Scene, Take, Video, flows, show_each_other, until};
 
 /// DESIGN §8 allows a gap of 50 ms. A machine whose cores are shared may be late with anything by several times that.
 const GAP_MS_MAX: f64 = 250.0;
@@ -17,16 +17,13 @@ fn nobody_negotiates_or_waits_for_a_picture() {
         let scene = Scene::own();
         let options = scene.options().layout(layout);
         let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
-        let marks = [alice.mark(), bob.mark()];
         for each in [&alice, &bob] {
             each.join(&options);
         }
-        let (to_bob, to_alice) = (alice.publish_video(&Video::small("vp8")), bob.publish_video(&Video::small("vp8")));
-        alice.wait(marks[0], "first_frame", |event| event["sid"] == *to_alice.sid);
-        bob.wait(marks[1], "first_frame", |event| event["sid"] == *to_bob.sid);
+        show_each_other([&alice, &bob], &Video::small("vp8"));
         let settled = [Take::now(&alice, &bob), Take::now(&bob, &alice)];
         let before = [settled[0].after_frames(15, &alice, &bob), settled[1].after_frames(15, &bob, &alice)];
-        let established = handshakes(&scene);
+        let established = scene.node.handshakes();
         let marks = [alice.mark(), bob.mark()];
         for each in [&alice, &bob] {
             each.call("resetGaps", serde_json::json!([]));
@@ -49,7 +46,7 @@ fn nobody_negotiates_or_waits_for_a_picture() {
                 assert!(each.named_since(mark, event).is_empty(), "{} noticed: {event}", each.identity);
             }
         }
-        assert_eq!(handshakes(&scene), established, "a new DTLS handshake in {layout:?}");
+        assert_eq!(scene.node.handshakes(), established, "a new DTLS handshake in {layout:?}");
     }
 }
 
@@ -84,12 +81,6 @@ fn packets_wait_for_the_successor() {
     let lost = report["lost"].as_u64().expect("a count");
     assert!(lost <= SUBSCRIBERS * TURN_PACKETS, "{lost} packets were lost: {report}");
     assert!(gap_ms <= GAP_MS_MAX, "nothing was forwarded for {gap_ms:.0} ms");
-}
-
-fn handshakes(scene: &Scene) -> u64 {
-    let status = scene.node.status();
-    let count = &status["counters"]["courier"]["handshakes_done"];
-    count.as_u64().unwrap_or_else(|| panic!("no count of handshakes in {status}"))
 }
 
 /// Packets that the engine has sent so far.

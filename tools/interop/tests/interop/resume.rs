@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tools_interop::{Layout, Proxy, Scene, Take, Video, flows};
+use tools_interop::{Layout, Proxy, Scene, Take, Video, flows, show_each_other};
 
 /// From the cut to the client's own Reconnected event.
 const RESUMED: Duration = Duration::from_secs(5);
@@ -28,11 +28,7 @@ fn chromium_resumes(layout: Layout) {
     let (alice, bob) = (scene.chromium("alice"), scene.python("bob"));
     let joined = alice.join(&scene.options().layout(layout).url(proxy.url()));
     bob.join(&scene.options());
-    let mark = (alice.mark(), bob.mark());
-    let to_bob = alice.publish_video(&Video::small("vp8"));
-    let to_alice = bob.publish_video(&Video::small("vp8"));
-    alice.wait(mark.0, "first_frame", |event| event["sid"] == *to_alice.sid);
-    bob.wait(mark.1, "first_frame", |event| event["sid"] == *to_bob.sid);
+    show_each_other([&alice, &bob], &Video::small("vp8"));
 
     let before = (Take::now(&alice, &bob), Take::now(&bob, &alice));
     let mark = (alice.mark(), bob.mark());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tools_interop::{Layout, Mark, Participant, Scene, Stats, Take, Video, flows, wall_ms};
+use tools_interop::{Layout, Mark, Participant, Scene, Stats, Take, Video, flows, show_each_other, wall_ms};
 
 const ROUNDS: usize = 5;
 
@@ -41,7 +41,7 @@ fn survive(layout: Layout) {
     let scene = Scene::own();
     let room = Room::enter(&scene, layout);
     let established = transports(&scene, &room.sids);
-    let mut expected = handshakes(&scene);
+    let mut expected = scene.node.handshakes();
     for round in 0..ROUNDS {
         let mid_join = round == ROUNDS / 2;
         expected += room.round(round, mid_join);
@@ -50,7 +50,7 @@ fn survive(layout: Layout) {
     assert_versions_only_grow(&room.alice);
     assert_eq!(transports(&scene, &room.sids), established, "someone resumed on another transport");
     // The join that the kill cut in two may have been made again by the SDK, after its first handshake.
-    let after = handshakes(&scene);
+    let after = scene.node.handshakes();
     let again = room.handshakes_per_client();
     assert!(after == expected || after == expected + again, "DTLS handshakes: {after} instead of {expected}");
 }
@@ -60,12 +60,10 @@ impl<'a> Room<'a> {
         let options = scene.options().layout(layout).grant(json!({ "canUpdateOwnMetadata": true }));
         let (alice, bob, carol) = (scene.chromium("alice"), scene.python("bob"), scene.python("carol"));
         let mut sids: Vec<String> = [&alice, &bob, &carol].map(|each| each.join(&options).sid).into();
-        let mark = (alice.mark(), bob.mark());
-        let (to_bob, to_alice) = (alice.publish_video(&Video::small("vp8")), bob.publish_video(&Video::small("vp8")));
         let microphone = alice.publish_audio().sid;
-        alice.wait(mark.0, "first_frame", |event| event["sid"] == *to_alice.sid);
-        bob.wait(mark.1, "first_frame", |event| event["sid"] == *to_bob.sid);
-        sids.extend([to_bob.sid, to_alice.sid, microphone.clone()]);
+        let cameras = show_each_other([&alice, &bob], &Video::small("vp8"));
+        sids.extend(cameras.map(|camera| camera.sid));
+        sids.push(microphone.clone());
         Room { scene, layout, alice, bob, carol, sids, microphone }
     }
 
@@ -201,13 +199,6 @@ fn transports(scene: &Scene, sids: &[String]) -> Vec<(u64, u64, String)> {
     let found: Vec<_> = theirs.map(of).collect();
     assert!(!found.is_empty(), "no transports of {sids:?} in {status}");
     found
-}
-
-/// DTLS handshakes that the node has completed.
-fn handshakes(scene: &Scene) -> u64 {
-    let status = scene.node.status();
-    let count = &status["counters"]["courier"]["handshakes_done"];
-    count.as_u64().unwrap_or_else(|| panic!("no count of handshakes in {status}"))
 }
 
 /// `ParticipantInfo.version` of every participant, in the order in which alice was told.
